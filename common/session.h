@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The client's side of the wire: sessions with memory servers.
+ *
+ * A session is what one process holds on one server. It has channels
+ * (connections); each belongs to one thread, which drives it from its own
+ * event loop. tm_session_open() blocks and may allocate; the channel functions
+ * do neither.
+ *
+ * A broken connection is renewed within the server's grace time, with a higher
+ * epoch, and everything under way is sent again (requests are idempotent). A
+ * server that gives no sign of life for the timeout, refuses connections, or
+ * no longer knows the session is lost: every request under way ends with -EIO
+ * and ops->lost is called once.
+ */
+#ifndef TM_COMMON_SESSION_H
+#define TM_COMMON_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/map.h"
+#include "include/teramem/proto.h"
+
+struct tm_session;
+struct tm_channel;
+
+struct tm_session_config {
+	const struct tm_map_server *server;
+	uint64_t job;
+	unsigned int timeout_ms;  /* without a sign of life */
+	unsigned int nr_channels; /* 1..TM_PROTO_CHANNELS_MAX */
+	unsigned int depth;	  /* requests under way per channel */
+};
+
+/**
+ * enum tm_request_kind, struct tm_request - one request; memory of the caller,
+ * alive until done() was called
+ * @addr: in the server's memory
+ * @bytes: READ and WRITE: the sum of @iov; DISCARD, RELEASE: length
+ * @iov: payload, scattered; may be changed by the channel while under way
+ * @done: called by the owning thread from within tm_channel_process() (never
+ *	from within submit); err is 0 or -errno (-EIO lost, -ENOMEM refused,
+ *	-EFAULT address refused). For RESERVE addr and bytes hold the extent.
+ * @cookie: the caller's
+ */
+enum tm_request_kind {
+	TM_REQUEST_READ,
+	TM_REQUEST_WRITE,
+	TM_REQUEST_DISCARD,
+	TM_REQUEST_RESERVE,
+	TM_REQUEST_RELEASE,
+};
+
+#define TM_REQUEST_IOV_MAX 64
+
+struct tm_request {
+	enum tm_request_kind kind;
+	unsigned int nr_iov;
+	uint64_t addr;
+	uint64_t bytes;
+	struct iovec iov[TM_REQUEST_IOV_MAX];
+	void (*done)(struct tm_request *request, int err);
+	void *cookie;
+	/* the channel's own */
+	struct tm_request *next;
+	uint64_t id;
+	uint64_t sent_ns;
+	uint32_t state;
+};
+
+struct tm_session_ops {
+	/** the server is lost for good; why is one line for the log */
+	void (*lost)(void *ctx, struct tm_session *session, const char *why);
+	/** a channel was renewed */
+	void (*renewed)(void *ctx, struct tm_session *session);
+};
+
+/**
+ * tm_session_open() - connect and prove who we are; all channels
+ * @why: one line with the cause and the remedy, on failure
+ *
+ * Blocks up to the timeout. Returns 0 or -errno: -EACCES refused,
+ * -EPROTO no common version or not a Teramem server, -ECONNREFUSED, …
+ */
+int tm_session_open(const struct tm_session_config *config,
+		    const struct tm_session_ops *ops, void *ctx,
+		    struct tm_session **session, char *why, size_t why_len);
+
+/** tm_session_close() - say BYE where possible, close; nothing is completed */
+void tm_session_close(struct tm_session *session);
+
+/** tm_session_forget() - after fork, in the child: close without BYE */
+void tm_session_forget(struct tm_session *session);
+
+const struct tm_wire_welcome *tm_session_welcome(const struct tm_session *s);
+struct tm_channel *tm_session_channel(struct tm_session *session,
+				      unsigned int index);
+
+/**
+ * tm_channel_submit() - queue a request; tm_channel_flush() sends
+ *
+ * Returns 0, -EAGAIN when depth requests are under way, -EIO when the server
+ * is lost.
+ */
+int tm_channel_submit(struct tm_channel *channel, struct tm_request *request);
+
+/** tm_channel_flush() - send what the socket takes now */
+void tm_channel_flush(struct tm_channel *channel);
+
+/**
+ * tm_channel_process() - receive, complete, send, keep time
+ *
+ * To be called when the descriptor is ready and at least every
+ * tm_channel_wait_ms(). Never blocks. Returns the number of completions.
+ */
+int tm_channel_process(struct tm_channel *channel);
+
+/**
+ * tm_channel_fd() - what to poll; changes when the channel is renewed
+ * @events: POLLIN, and POLLOUT while something waits to be sent
+ *
+ * Returns -1 while there is no connection (poll nothing, keep calling process).
+ */
+int tm_channel_fd(const struct tm_channel *channel, short *events);
+
+/** tm_channel_wait_ms() - how long process may stay uncalled */
+int tm_channel_wait_ms(const struct tm_channel *channel);
+
+unsigned int tm_channel_under_way(const struct tm_channel *channel);
+
+#endif /* TM_COMMON_SESSION_H */
