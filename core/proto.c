@@ -12,7 +12,7 @@ _Static_assert(sizeof(struct tm_wire_header) == 64, "wire layout");
 _Static_assert(sizeof(struct tm_wire_hello) == 64, "wire layout");
 _Static_assert(sizeof(struct tm_wire_auth) == 256, "wire layout");
 _Static_assert(sizeof(struct tm_wire_attach) == 64, "wire layout");
-_Static_assert(sizeof(struct tm_wire_welcome) == 64, "wire layout");
+_Static_assert(sizeof(struct tm_wire_welcome) == 128, "wire layout");
 _Static_assert(sizeof(struct tm_wire_stat) == 128, "wire layout");
 
 _Static_assert(offsetof(struct tm_wire_header, id) == 8, "wire layout");

@@ -61,6 +61,7 @@ typedef uint64_t tm_le64;
  * @TM_WIRE_BYE: the session ends, its extents are given up; no reply
  *
  * A reply with a status other than TM_STATUS_OK has no payload (HELLO aside).
+ * A request is answered only after all of its payload was received.
  */
 enum tm_wire_type {
 	TM_WIRE_HELLO = 1,
@@ -189,7 +190,12 @@ struct tm_wire_attach {
  * @grace_ms: how long a session without connection keeps its extents
  * @io_max_bytes: largest READ or WRITE
  * @channels_max: connections that the session may have
+ * @epoch: of the channel from now on: 1 after AUTH, else as in ATTACH
+ * @mac: the server proves that it knows the key, so that nobody else can take
+ *	its place: as in ATTACH, over @session, channel | TM_WELCOME_CHANNEL
+ *	(the channel of AUTH is 0) and @epoch
  */
+#define TM_WELCOME_CHANNEL 0x80000000u
 struct tm_wire_welcome {
 	tm_le64 session;
 	tm_le64 capacity_bytes;
@@ -198,7 +204,8 @@ struct tm_wire_welcome {
 	tm_le32 io_max_bytes;
 	tm_le32 channels_max;
 	tm_le32 epoch;
-	uint8_t reserved[24];
+	uint8_t mac[TM_PROTO_MAC_BYTES];
+	uint8_t reserved[56];
 };
 
 /**
