@@ -41,21 +41,26 @@ typedef uint64_t tm_le64;
 
 /**
  * enum tm_wire_type - what a message is; a reply carries TM_WIRE_REPLY too
- * @TM_WIRE_HELLO: first message each way; payload struct tm_wire_hello
+ * @TM_WIRE_HELLO: first message each way; payload struct tm_wire_hello. The
+ *	server's is the reply to the client's, and has its payload even when
+ *	the status is TM_STATUS_VERSION
  * @TM_WIRE_AUTH: client proves its user; payload struct tm_wire_auth, or a
  *	MUNGE credential (NUL-terminated) whose payload is that struct
  * @TM_WIRE_ATTACH: a further or renewed connection of a session; payload
  *	struct tm_wire_attach
- * @TM_WIRE_WELCOME: the reply to AUTH and ATTACH; struct tm_wire_welcome
+ * @TM_WIRE_WELCOME: the reply to AUTH and ATTACH, with their id; struct
+ *	tm_wire_welcome
  * @TM_WIRE_RESERVE: give this session an extent; the reply's addr and argument
  *	hold its address and length in bytes
- * @TM_WIRE_RELEASE: take the extent at addr back
+ * @TM_WIRE_RELEASE: take the extent at addr, argument bytes long, back
  * @TM_WIRE_READ: argument bytes from addr; the reply carries them
  * @TM_WIRE_WRITE: the payload goes to addr
  * @TM_WIRE_DISCARD: argument bytes from addr are no longer needed
  * @TM_WIRE_PING: heartbeat
  * @TM_WIRE_STAT: the reply carries struct tm_wire_stat
  * @TM_WIRE_BYE: the session ends, its extents are given up; no reply
+ *
+ * A reply with a status other than TM_STATUS_OK has no payload (HELLO aside).
  */
 enum tm_wire_type {
 	TM_WIRE_HELLO = 1,
@@ -155,7 +160,7 @@ struct tm_wire_auth {
 	tm_le64 job;
 	char address[TM_PROTO_ADDRESS_MAX];
 	tm_le32 role;
-	uint8_t reserved[8];
+	uint8_t reserved[40];
 };
 
 /**
