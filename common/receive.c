@@ -97,7 +97,9 @@ static void accept_reply(struct tm_channel *channel, struct tm_slot *slot,
 		slot->request->addr = msg->addr;
 		slot->request->bytes = msg->argument;
 	}
-	channel->progress_ns = channel->heard_ns;
+	/* Answered pings must not hide requests that are not. */
+	if (msg->type != TM_WIRE_PING)
+		channel->progress_ns = channel->heard_ns;
 	channel->barren = 0;
 	tm_channel_finish(channel, slot, tm_status_errno(msg->status));
 }
