@@ -383,21 +383,17 @@ bool net_complete(void)
 	return false;
 }
 
-bool net_next(u64 *when)
+void net_next(u64 *when)
 {
 	const struct net_request *r;
-	bool any = false;
 
 	for (r = requests; r < requests + nr_requests; r++) {
 		u64 ns = !r->delivered || r->again ? r->deliver_ns :
 						     r->complete_ns;
 
-		if (r->kind != NONE && ns < *when) {
+		if (r->kind != NONE && ns < *when)
 			*when = ns;
-			any = true;
-		}
 	}
-	return any;
 }
 
 unsigned int net_under_way(void)

@@ -150,7 +150,8 @@ static void run_balance(struct sim_task *task, struct tm_lane *lane)
 	f->balanced = sim.now;
 }
 
-static bool balance(void)
+/* When it is time; or, by chance, too early. */
+static bool balance(bool early)
 {
 	const struct sim_task task = { .run = run_balance };
 	unsigned int i;
@@ -158,7 +159,7 @@ static bool balance(void)
 	if (!sched_idle_lane(&i))
 		return false;
 	if (!fiber[i].again && sim.now - fiber[i].balanced < BALANCE_NS &&
-	    sim_random(8))
+	    !early)
 		return false;
 	sched_start(i, &task);
 	return true;
@@ -229,7 +230,7 @@ void sched_step(void)
 
 	switch (sim_random(8)) {
 	case 0:
-		done = balance();
+		done = balance(!sim_random(4));
 		break;
 	case 1:
 	case 2:
@@ -243,10 +244,11 @@ void sched_step(void)
 		done = program_step();
 	}
 	if (done || resume_one() || net_complete() || program_step() ||
-	    balance())
+	    balance(false))
 		return;
 	/* Nothing to do now: sleep until a message comes, or a while. */
 	when = sim.now + 1 + sim_random(BALANCE_NS / 5);
-	if (net_next(&when))
-		sim.now = when > sim.now ? when : sim.now;
+	net_next(&when);
+	if (when > sim.now)
+		sim.now = when;
 }

@@ -225,7 +225,7 @@ void glue_check_empty(void);
 void net_init(void);
 void net_deliver(void);
 bool net_complete(void); /* one that is due, by chance, on an idle lane */
-bool net_next(u64 *when);
+void net_next(u64 *when); /* lower it to the next event there */
 void net_server_lost(unsigned int server);
 unsigned int net_under_way(void);
 void net_fetch(struct tm_io *io);
