@@ -61,7 +61,8 @@ struct tm_config {
 const struct tm_config *tm_config_get(void);
 #define TM_CONFIG_EXIT 125
 
-/** tm_config_warn_unknown() - one line for each unknown TERAMALLOC_* variable */
+/** tm_config_warn_unknown() - one line for each unknown TERAMALLOC_* variable
+ */
 void tm_config_warn_unknown(void);
 
 #endif /* TM_ALLOCATOR_CONFIG_H */
