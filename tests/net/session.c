@@ -68,9 +68,8 @@ static int try_open(struct peer *peer, unsigned int nr_channels,
 			       sizeof(o->why));
 }
 
-static struct tm_session *open_session(struct peer *peer,
-				       unsigned int nr_channels,
-				       struct outcome *o)
+static struct tm_session *
+open_session(struct peer *peer, unsigned int nr_channels, struct outcome *o)
 {
 	struct tm_session *session;
 
