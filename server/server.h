@@ -54,14 +54,6 @@ struct tm_options {
  */
 int tm_options_parse(int argc, char **argv, struct tm_options *options);
 
-/* ---- memory.c ----------------------------------------------------------- */
-
-/**
- * tm_memory_headroom() - bytes that may be populated now without running this
- * machine, or a memory cgroup that the process is in, out of memory
- */
-uint64_t tm_memory_headroom(void);
-
 /* ---- store.c ------------------------------------------------------------ */
 
 /**
