@@ -99,8 +99,11 @@ void tm_channel_drop(struct tm_channel *channel, int err, const char *why)
 	channel->refusals = 0;
 	if (err == -EPROTO)
 		channel->violations++;
+	/* A connection that brought nothing is no sign of life either. */
+	if (channel->barren == 0)
+		channel->give_up_ns =
+			now + (err == -ETIMEDOUT ? timeout / 2 : timeout);
 	channel->retry_ns = now + channel->barren++ * BARREN_PAUSE_NS;
-	channel->give_up_ns = now + (err == -ETIMEDOUT ? timeout / 2 : timeout);
 	snprintf(channel->why, sizeof(channel->why), "%s", why);
 }
 
