@@ -87,7 +87,7 @@ struct tm_budget {
 
 struct tm_engine {
 	struct tm_map map;
-	struct tm_uffd uffd;
+	struct tm_userfaultfd uffd;
 	char *base;
 	size_t size;
 	u32 block_shift;

@@ -86,7 +86,7 @@ static int handshake(int fd, uint64_t *features)
 	return 0;
 }
 
-int tm_uffd_open(bool allow_limited, struct tm_uffd *uffd)
+int tm_uffd_open(bool allow_limited, struct tm_userfaultfd *uffd)
 {
 	uint64_t wanted;
 	int err;

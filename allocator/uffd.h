@@ -27,11 +27,11 @@ struct uffdio_move {
 #define TM_PAGE 4096ul
 
 /**
- * struct tm_uffd - an open userfaultfd
+ * struct tm_userfaultfd - an open userfaultfd
  * @features: what the kernel has (UFFD_FEATURE_*)
  * @limited: system calls into absent memory fail with EFAULT
  */
-struct tm_uffd {
+struct tm_userfaultfd {
 	int fd;
 	uint64_t features;
 	bool limited;
@@ -46,7 +46,7 @@ struct tm_uffd {
  * /dev/userfaultfd itself, and the system call. Returns 0 or -errno after
  * one line that tells the remedies.
  */
-int tm_uffd_open(bool allow_limited, struct tm_uffd *uffd);
+int tm_uffd_open(bool allow_limited, struct tm_userfaultfd *uffd);
 
 /** tm_uffd_register() - serve faults there; @mode: UFFDIO_REGISTER_MODE_* */
 int tm_uffd_register(int fd, void *addr, size_t len, uint64_t mode);
