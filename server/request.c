@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "server/server.h"
 
 #define PATIENCE_MS 1000
@@ -42,11 +43,16 @@ static void answer(struct tm_conn *conn, uint64_t id, enum tm_wire_type type,
 	tm_conn_reply(conn, &msg, NULL, 0);
 }
 
-/* The stream cannot be trusted any more. */
-static bool hang_up(struct tm_conn *conn)
+/* The stream cannot be trusted any more; say so if there is a way. */
+static bool hang_up(struct tm_conn *conn, const char *why)
 {
-	answer(conn, conn->msg.id, conn->msg.type, TM_STATUS_BAD_MESSAGE);
-	tm_conn_flush(conn);
+	tm_warn("hang up on session %llx: %s",
+		(unsigned long long)conn->session->id, why);
+	if (conn->msg.type >= TM_WIRE_RESERVE && conn->msg.type < TM_WIRE_BYE) {
+		answer(conn, conn->msg.id, conn->msg.type,
+		       TM_STATUS_BAD_MESSAGE);
+		tm_conn_flush(conn);
+	}
 	tm_conn_close(conn);
 	return false;
 }
@@ -81,8 +87,12 @@ bool tm_request_start(struct tm_conn *conn, const char *why)
 {
 	const struct tm_msg *msg = &conn->msg;
 
-	if (why || msg->reply || msg->epoch > conn->epoch)
-		return hang_up(conn);
+	if (!why && msg->reply)
+		why = "a reply where a request is due";
+	if (!why && msg->epoch > conn->epoch)
+		why = "an epoch that it does not have";
+	if (why)
+		return hang_up(conn, why);
 	conn->status = check(conn);
 	if (msg->type == TM_WIRE_WRITE && conn->status == TM_STATUS_OK)
 		conn->sink = tm_store_write_ptr(store_of(conn), msg->addr,
@@ -296,7 +306,7 @@ bool tm_request_finish(struct tm_conn *conn)
 		conn->status = release(conn);
 	if (msg->type == TM_WIRE_BYE) {
 		if (conn->status != TM_STATUS_OK)
-			return hang_up(conn);
+			return hang_up(conn, "BYE with an old epoch");
 		bye(conn);
 		return false;
 	}

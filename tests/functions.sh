@@ -141,9 +141,10 @@ wait_until() {
 	done
 }
 
-# start COMMAND...: in the background; $started is its pid
+# start COMMAND...: in the background, where a shell without job control would
+# ignore ^C for it; $started is its pid
 start() {
-	"$@" &
+	env --default-signal=INT,QUIT "$@" &
 	started=$!
 	started_pids+=("$started")
 }

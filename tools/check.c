@@ -405,5 +405,9 @@ int tm_check_main(int argc, char **argv)
 		print_json(findings, works);
 	else
 		print_table(findings, works);
+	if (fflush(stdout) || ferror(stdout)) {
+		tm_err("check: write to stdout: %s", strerror(errno));
+		return TM_EXIT_FAILURE;
+	}
 	return works ? 0 : 1;
 }

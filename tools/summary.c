@@ -136,7 +136,7 @@ static struct json_object *outcome_json(const struct tm_run_options *o,
 	const struct tm_job_totals *totals = &out->totals;
 	struct json_object *root = json_object_new_object();
 	struct json_object *command = json_object_new_array();
-	char **arg;
+	char **arg, wall[32];
 
 	for (arg = o->command; *arg; arg++)
 		json_object_array_add(command, json_object_new_string(*arg));
@@ -145,8 +145,9 @@ static struct json_object *outcome_json(const struct tm_run_options *o,
 	json_object_object_add(root, "config", config_json(o, map));
 	json_object_object_add(root, "exit_status",
 			       json_object_new_int(out->exit_status));
+	snprintf(wall, sizeof(wall), "%.3f", out->wall_s);
 	json_object_object_add(root, "wall_s",
-			       json_object_new_double(out->wall_s));
+			       json_object_new_double_s(out->wall_s, wall));
 	add_u64(root, "processes", totals->processes_all);
 	add_u64(root, "processes_max", totals->processes_max);
 	add_u64(root, "remote_peak_bytes", totals->gauges.remote_peak_bytes);
