@@ -15,7 +15,7 @@
 
 /*
  * A log-linear histogram: 8 linear steps in every power of two, so that a
- * percentile is off by 12.5 % at most. 40 octaves reach 18 minutes in ns.
+ * percentile is off by 12.5 % at most. 40 octaves reach over an hour in ns.
  */
 #define TM_HIST_STEPS 8
 #define TM_HIST_OCTAVES 40
