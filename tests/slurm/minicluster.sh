@@ -4,6 +4,7 @@
 # The one-machine cluster is a real one, mends itself, and leaves nothing: not
 # after "down", not after kill -9 of its parts, not after an "up" that died
 # anywhere on its way.
+# shellcheck disable=SC2317 # functions that trap and wait_until call
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 requires_root
@@ -33,7 +34,7 @@ snapshot() {
 	for process in /proc/[0-9]*; do
 		alive "${process#/proc/}" || continue
 		if ! [ "$process/ns/net" -ef /proc/self/ns/net ] ||
-		   grep -Eq 'slurm|^minicluster' "$process/comm" ||
+		   grep -Eq 'slurm|^minicluster$' "$process/comm" ||
 		   [ "$(stat -c %U "$process")" = slurm ]; then
 			echo "process $(tr '\0' ' ' <"$process/cmdline")"
 		fi
@@ -172,7 +173,7 @@ started_on_n4() {
 wait_until 10 started_on_n4
 victims="$(pid_of ctl slurmctld) $(pid_of n1 munged) $(pid_of n2 slurmd)"
 # the process that holds a machine is all of it: its power goes
-victims+=" $(pgrep -f '^minicluster n4$')"
+victims+=" $(pgrep -f '^minicluster n4 ')"
 # shellcheck disable=SC2086
 kill -KILL $victims
 all_gone() {
@@ -198,8 +199,8 @@ assert_eq "$(minicluster run srun -N5 hostname | sort | tr '\n' ' ')" \
 # --- down, with jobs, a suspended one and dead daemons -----------------------
 
 minicluster run sbatch -N5 -o /dev/null --wrap \
-	'srun --mem=50 setsid sleep 600' >/dev/null
-minicluster run srun -w n1 --mem=50 sleep 600 &
+	'srun --mem=50 sh -c "setsid -f sleep 600; sleep 600"' >/dev/null
+minicluster run srun -w n1 --mem=50 sleep 600 2>/dev/null &
 started_on_n5() {
 	ip netns pids minicluster-n5 | xargs ps -o args= -p | grep -q 'sleep 600'
 }
@@ -207,7 +208,7 @@ assert "jobs run" wait_until 20 started_on_n5
 minicluster on ctl scontrol suspend \
 	"$(minicluster run squeue -h -o %A -n wrap)"
 kill -KILL "$(pid_of n5 slurmd)" "$(pid_of n1 munged)" \
-	"$(pgrep -f '^minicluster n2$')"
+	"$(pgrep -f '^minicluster n2 ')"
 start=$(milliseconds)
 minicluster down >/dev/null
 assert_eq $? 0 "down"
@@ -244,7 +245,7 @@ cat >"$TMP/conf" <<-END
 	SlurmdTimeout=17
 	PartitionName=extra Nodes=n1 MaxMemPerNode=123
 END
-echo "required $TMP/no-such-plugin.so" >"$TMP/plugstack"
+echo "optional $TMP/no-such-plugin.so" >"$TMP/plugstack"
 minicluster up -n 1 --dir "$TMP/files" --conf "$TMP/conf" \
 	--plugstack "$TMP/plugstack" >/dev/null
 assert_eq $? 0 "up with files elsewhere and lines of its own"
@@ -257,6 +258,6 @@ assert_match "$(minicluster run scontrol show partition)" \
 assert_match "$(minicluster run srun true 2>&1)" "no-such-plugin.so" \
 	"--plugstack is read"
 minicluster down >/dev/null
-assert_eq "$(ls "$TMP/files" 2>&1 | grep -c 'No such')" 1 "its files are gone"
+assert "its files are gone" test ! -e "$TMP/files"
 assert_nothing_left "nothing is left in the end"
 done_testing
