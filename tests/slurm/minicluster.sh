@@ -42,11 +42,11 @@ snapshot() {
 	ip netns list
 	ip -o link | cut -d: -f2
 	find /sys/fs/cgroup -type d \( -name '*slurm*' -o -name minicluster \)
-	find /run /dev/shm -xdev
+	find /run /dev/shm -maxdepth 1
 	find /tmp -maxdepth 1 \( -user slurm -o -user munge -o \
 		-name '*minicluster*' \)
 	ls -l /usr/sbin/policy-rc.d* 2>/dev/null
-	sort /proc/self/mounts
+	grep -E 'netns|minicluster' /proc/self/mounts
 	cat /etc/passwd /etc/group /etc/shadow /etc/subuid /etc/subgid
 }
 
@@ -104,17 +104,17 @@ assert_eq "$(minicluster run --user mini-a srun -N5 sh -c 'hostname; id -un' |
 	sort -u | tr '\n' ' ')" "mini-a n1 n2 n3 n4 n5 " \
 	"srun of an ordinary user runs on 5 nodes"
 assert_eq "$(minicluster run --user mini-b id -un)" mini-b "another user"
-assert_eq "$(minicluster run srun ps -o user= -C slurmctld | sort -u)" slurm \
+assert_eq "$(stat -c %U "/proc/$(pid_of ctl slurmctld)")" slurm \
 	"slurmctld runs as SlurmUser"
 assert_eq "$(echo text | minicluster run srun cat)" text "standard input"
 minicluster run srun sh -c 'exit 7' 2>/dev/null
 assert_eq $? 7 "exit status"
-minicluster run sleep 60 &
-pid=$!
-wait_until 5 grep -q sleep "/proc/$pid/comm"
-kill -TERM $pid
-wait $pid
-assert_eq $? 143 "a signal reaches the command"
+start "$SRC/contrib/minicluster" run sleep 60
+assert "run becomes the command" \
+	wait_until 5 grep -q '^sleep$' "/proc/$started/comm"
+kill -TERM "$started"
+wait "$started"
+assert_eq $? 143 "and gets its signals"
 
 minicluster on n1 touch /run/here /dev/shm/here
 assert_eq "$(minicluster on n2 ls /run /dev/shm | grep here)" '' \
