@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -205,10 +206,28 @@ int tm_uffd_copy(int fd, void *dst, const void *src, size_t len, size_t *done)
 	}
 }
 
+/* How many of the first pages are at @dst and not at @src any more. */
+static size_t pages_moved(void *dst, void *src, size_t len)
+{
+	unsigned char there[512], here[512];
+	size_t pages = len / TM_PAGE, i;
+
+	if (pages > sizeof(there))
+		pages = sizeof(there);
+	if (mincore(dst, pages * TM_PAGE, there) ||
+	    mincore(src, pages * TM_PAGE, here))
+		return 0;
+	for (i = 0; i < pages; i++)
+		if (!(there[i] & 1) || here[i] & 1)
+			break;
+	return i * TM_PAGE;
+}
+
 int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
 {
 	unsigned int tries = 0;
 	struct uffdio_move m;
+	size_t moved;
 
 	*done = 0;
 	for (;;) {
@@ -224,6 +243,25 @@ int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
 		}
 		if (m.move > 0) {
 			*done += (size_t)m.move;
+			tries = 0;
+			continue;
+		}
+		/*
+		 * Linux 6.18's move_pages() keeps the -EAGAIN of a page that
+		 * changed under it (the program was writing there) over the
+		 * next, successful try: it moves a batch of pages, does not
+		 * count them, meets them at the destination and says EEXIST.
+		 * So ask where the pages are.
+		 */
+		if (errno == EEXIST) {
+			moved = pages_moved((char *)dst + *done,
+					    (char *)src + *done, len - *done);
+			if (!moved)
+				return -EEXIST;
+			tm_uffd_wake(fd, (char *)dst + *done, moved);
+			*done += moved;
+			if (*done == len)
+				return 0;
 			tries = 0;
 		} else if (!again(errno, tries++)) {
 			return -errno;
