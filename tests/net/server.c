@@ -262,8 +262,8 @@ static void network_trouble(void **state)
 	struct world world;
 
 	world_proxy(&world, CAPACITY, "10");
-	through(&world, make_resets, 5, 20);
-	through(&world, make_reset_every, 3, 10000);
+	through(&world, make_resets, 1, 20);
+	through(&world, make_reset_every, 1, 10000);
 	through(&world, make_stall, 0, 0);
 	through(&world, make_half_open, 1, 1);
 	through(&world, make_hole, 1, 2);
