@@ -124,7 +124,8 @@ static void prepare(struct tm_store *store)
 	pthread_mutex_unlock(&store->lock);
 	ready = populate(store, extent);
 	pthread_mutex_lock(&store->lock);
-	store->failed = !ready;
+	/* One that came back meanwhile serves as well. */
+	store->failed = !ready && !store->nr_dirty;
 	if (ready)
 		add_ready(store, extent);
 	else

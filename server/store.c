@@ -173,6 +173,7 @@ void tm_store_return(struct tm_store *store, uint64_t addr)
 	pthread_mutex_lock(&store->lock);
 	store->dirty[store->nr_dirty++] = extent;
 	store->nr_lent--;
+	store->failed = false;
 	pthread_cond_signal(&store->work);
 	pthread_mutex_unlock(&store->lock);
 }
