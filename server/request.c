@@ -103,7 +103,8 @@ bool tm_request_start(struct tm_conn *conn, const char *why)
 /* ---- RESERVE ------------------------------------------------------------ */
 
 /* Returns false when there may be an extent later. */
-static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
+static bool try_reserve(struct tm_conn *conn, uint64_t id, bool again,
+			bool last)
 {
 	struct tm_server *server = conn->loop->server;
 	struct tm_msg msg = {
@@ -115,7 +116,8 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 	};
 	int ret;
 
-	ret = tm_store_lend(&server->store, conn->session->id, &msg.addr);
+	ret = tm_store_lend(&server->store, conn->session->id, again,
+			    &msg.addr);
 	if (ret == -ENOSPC && tm_sessions_reclaim(server))
 		ret = -EAGAIN;
 	if (ret == -EAGAIN || (ret == -ENOSPC && !last))
@@ -129,7 +131,7 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 
 static void reserve(struct tm_conn *conn)
 {
-	if (!conn->nr_parked && try_reserve(conn, conn->msg.id, false))
+	if (!conn->nr_parked && try_reserve(conn, conn->msg.id, false, false))
 		return;
 	if (!conn->nr_parked)
 		TAILQ_INSERT_TAIL(&conn->loop->parked, conn, wait);
@@ -145,7 +147,7 @@ static bool retry(struct tm_conn *conn, uint64_t now_ms)
 	unsigned int done = 0;
 
 	while (done < conn->nr_parked &&
-	       try_reserve(conn, conn->parked[done].id,
+	       try_reserve(conn, conn->parked[done].id, true,
 			   now_ms >= conn->parked[done].deadline_ms))
 		done++;
 	conn->nr_parked -= done;

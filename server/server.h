@@ -79,8 +79,7 @@ uint64_t tm_memory_headroom(void);
  * @work: wakes the keeper
  * @wanted: an extent was asked for, ever: have some ready
  * @awaited: somebody asked in vain, tell the loops
- * @failed: there was no memory for the last extent; the next that asks in vain
- *	hears it
+ * @failed: there was no memory for the last extent
  */
 struct tm_store {
 	void *map;
@@ -120,12 +119,15 @@ void tm_store_fini(struct tm_server *server);
 
 /**
  * tm_store_lend() - an extent for a session; never waits
+ * @again: it was asked for before; only then may it hear of a lack of memory
+ *	that was noticed since
  *
  * Returns 0; -EAGAIN when one will be ready soon; -ENOSPC beyond the capacity;
  * -ENOMEM when the machine or the cgroup has no room (said in the log). After
  * the first two, loops are woken when it is worth another try.
  */
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr);
+int tm_store_lend(struct tm_store *store, uint64_t session, bool again,
+		  uint64_t *addr);
 
 /** tm_store_return() - the extent at @addr, which is the session's, is free */
 void tm_store_return(struct tm_store *store, uint64_t addr);

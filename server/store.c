@@ -135,7 +135,8 @@ void tm_store_fini(struct tm_server *server)
 	pthread_mutex_destroy(&store->lock);
 }
 
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr)
+int tm_store_lend(struct tm_store *store, uint64_t session, bool again,
+		  uint64_t *addr)
 {
 	uint32_t extent = 0;
 	int ret = 0;
@@ -149,10 +150,11 @@ int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr)
 		store->nr_ready--;
 		store->nr_lent++;
 		store->failed = false;
-	} else if (store->failed) {
+	} else if (store->failed && again) {
 		store->failed = false;
 		ret = -ENOMEM;
 	} else {
+		store->failed = false;
 		store->awaited = true;
 		ret = store->nr_lent < store->nr_extents ? -EAGAIN : -ENOSPC;
 	}
