@@ -38,7 +38,7 @@
 struct tm_pager;
 struct tm_lane;
 struct tm_place_ops;
-struct tm_replace_ops;
+struct tm_replace_ops; /* core/replace.h */
 
 #define TM_BLOCK_SHIFT_MIN 12 /* 4 KiB */
 #define TM_BLOCK_SHIFT_MAX 21 /* 2 MiB */
@@ -144,6 +144,9 @@ struct tm_pager_ops {
 	/**
 	 * @drop: the frame is free again, its bytes are not needed; called for
 	 * every frame that was filled or mapped, before it is used again.
+	 *
+	 * Where unmap has answered -EBUSY and the program freed the block, it
+	 * is still mapped: drop takes it away from the program all the same.
 	 */
 	void (*drop)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
 	/**
@@ -229,7 +232,7 @@ struct tm_stats *tm_lane_stats(struct tm_lane *lane);
 
 enum tm_fault_result {
 	TM_FAULT_DONE,	  /* mapped, woken or failed: retry the access */
-	TM_FAULT_PENDING, /* map, wake or fail will be called later */
+	TM_FAULT_PENDING, /* map, wake or fail is called, most likely later */
 };
 
 /**
@@ -274,8 +277,12 @@ void tm_pager_server_lost(struct tm_lane *lane, unsigned int server);
  *
  * On return none of them is mapped, unless a fault came later; what is under
  * way for one ends by itself. Their next fault finds zeros.
+ *
+ * Returns true; or false where blocks are being stored out of the program's own
+ * memory (only when !can_cache): those can still be read until the store ends.
+ * Call again after tm_pager_stored() to learn whether they are gone.
  */
-void tm_pager_discard(struct tm_lane *lane, u64 first, u64 nr);
+bool tm_pager_discard(struct tm_lane *lane, u64 first, u64 nr);
 
 /**
  * tm_pager_balance() - background work: evict to the watermark, get leaves and

@@ -10,6 +10,7 @@
 #include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/spinlock.h>
 #include <linux/stddef.h>
@@ -62,6 +63,13 @@ static inline void tm_lock_acquire(struct tm_lock *l)
 static inline void tm_lock_release(struct tm_lock *l)
 {
 	spin_unlock(&l->lock);
+}
+
+/* Between looks at something that another thread is about to change. */
+static inline void tm_yield(void)
+{
+	cpu_relax();
+	cond_resched();
 }
 
 /*

@@ -87,6 +87,12 @@ static inline void tm_lock_release(struct tm_lock *l)
 	tm_store_release(&l->locked, 0);
 }
 
+/* Between looks at something that another thread is about to change. */
+static inline void tm_yield(void)
+{
+	sched_yield();
+}
+
 /*
  * Set-up time memory, zeroed, page-aligned, never from malloc (which may be
  * ours): costs nothing until touched. NULL when there is none.

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/*
+ * The pager's frame: creation, lanes, limits, gauges, and the balance step. The
+ * life of a block is in pager_fault.c, pager_evict.c and pager_discard.c;
+ * requests are in pager_io.c. Lock order: see pager_internal.h.
+ */
+#include "core/pager_internal.h"
+
+/* shards that have fewer frames each would often be empty */
+#define SHARD_FRAMES 128
+
+static u32 shards_for(u32 nr_frames)
+{
+	u32 nr = 1;
+
+	while (nr < TM_SHARDS_MAX && nr * 2 * SHARD_FRAMES <= nr_frames)
+		nr *= 2;
+	return nr;
+}
+
+static size_t io_table_bytes(u32 io_depth)
+{
+	return (size_t)(io_depth + 1) *
+	       (sizeof(struct tm_io) + sizeof(struct tm_io *));
+}
+
+static int lane_create(struct tm_pager *p, unsigned int index)
+{
+	u32 i, nr = p->config.io_depth + 1;
+	struct tm_lane *lane = tm_alloc(sizeof(*lane));
+
+	if (!lane)
+		return -ENOMEM;
+	p->lane[index] = lane;
+	lane->pager = p;
+	lane->index = index;
+	lane->stats = &lane->own_stats;
+	lane->io = tm_alloc(io_table_bytes(p->config.io_depth));
+	if (!lane->io)
+		return -ENOMEM;
+	lane->io_free = (struct tm_io **)(lane->io + nr);
+	for (i = 0; i < nr; i++) {
+		lane->io[i].lane = lane;
+		lane->io_free[i] = &lane->io[i];
+	}
+	lane->nr_io_free = nr;
+	/* without markers, the window itself has to cover the way there */
+	tm_prefetch_init(&lane->prefetch,
+			 p->config.prefetch_blocks *
+				 (p->config.can_cache ? 1 : 2));
+	return tm_leaf_reserve_fill(&lane->leaves);
+}
+
+static void lane_destroy(struct tm_lane *lane, u32 io_depth)
+{
+	tm_leaf_reserve_fini(&lane->leaves);
+	tm_free(lane->io, io_table_bytes(io_depth));
+	tm_free(lane, sizeof(*lane));
+}
+
+static bool config_valid(const struct tm_pager_config *c)
+{
+	return c->nr_blocks && c->nr_blocks < TM_BLOCKS_MAX &&
+	       c->nr_frames >= TM_FRAMES_MIN && c->nr_frames < TM_NO_FRAME &&
+	       c->block_shift >= TM_BLOCK_SHIFT_MIN &&
+	       c->block_shift <= TM_BLOCK_SHIFT_MAX && c->nr_lanes &&
+	       c->nr_lanes <= TM_LANES_MAX && c->nr_servers &&
+	       c->nr_servers <= TM_SERVERS_MAX && c->io_depth &&
+	       c->io_depth < TM_NO_FRAME && c->replace && c->place;
+}
+
+int tm_pager_create(const struct tm_pager_config *config,
+		    const struct tm_pager_ops *ops, void *ctx,
+		    struct tm_pager **pager)
+{
+	struct tm_pager *p;
+	u32 i;
+	int err;
+
+	if (!config_valid(config))
+		return -EINVAL;
+	p = tm_alloc(sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->config = *config;
+	p->ops = ops;
+	p->ctx = ctx;
+	p->io_blocks = config->io_bytes >> config->block_shift;
+	if (!p->io_blocks)
+		p->io_blocks = 1;
+	if (p->io_blocks > TM_IO_BLOCKS)
+		p->io_blocks = TM_IO_BLOCKS;
+
+	err = tm_blockmap_init(&p->map, config->nr_blocks);
+	if (err)
+		goto err_pager;
+	err = tm_frames_init(&p->frames, config->nr_frames);
+	if (err)
+		goto err_map;
+	err = tm_place_create(config->place, config->nr_servers,
+			      config->block_shift, &p->place);
+	if (err)
+		goto err_frames;
+
+	p->nr_shards = shards_for(config->nr_frames);
+	for (i = 0; i < p->nr_shards; i++) {
+		tm_lock_init(&p->shard[i].lock);
+		tm_replace_init(&p->shard[i].replace, p->frames.at);
+		p->shard[i].queue_head = TM_NO_BLOCK;
+		p->shard[i].queue_tail = TM_NO_BLOCK;
+	}
+	for (i = 0; i < config->nr_lanes && !err; i++)
+		err = lane_create(p, i);
+	if (err) {
+		tm_pager_destroy(p);
+		return err;
+	}
+	*pager = p;
+	return 0;
+
+err_frames:
+	tm_frames_fini(&p->frames);
+err_map:
+	tm_blockmap_fini(&p->map);
+err_pager:
+	tm_free(p, sizeof(*p));
+	return err;
+}
+
+void tm_pager_destroy(struct tm_pager *p)
+{
+	u32 i;
+
+	for (i = 0; i < p->config.nr_lanes; i++)
+		if (p->lane[i])
+			lane_destroy(p->lane[i], p->config.io_depth);
+	tm_place_destroy(p->place);
+	tm_frames_fini(&p->frames);
+	tm_blockmap_fini(&p->map);
+	tm_free(p, sizeof(*p));
+}
+
+struct tm_lane *tm_pager_lane(struct tm_pager *p, unsigned int index)
+{
+	return p->lane[index];
+}
+
+unsigned int tm_lane_index(const struct tm_lane *lane)
+{
+	return lane->index;
+}
+
+void tm_lane_stats_set(struct tm_lane *lane, struct tm_stats *stats)
+{
+	lane->stats = stats;
+}
+
+struct tm_stats *tm_lane_stats(struct tm_lane *lane)
+{
+	return lane->stats;
+}
+
+void tm_pager_server_room(struct tm_pager *p, unsigned int server)
+{
+	tm_place_server_room(p->place, server);
+}
+
+void tm_pager_server_lost(struct tm_lane *lane, unsigned int server)
+{
+	tm_place_server_lost(lane->pager->place, server);
+	tm_lane_finish(lane);
+}
+
+void tm_pager_limit_set(struct tm_pager *p, u32 frames)
+{
+	if (frames < TM_FRAMES_MIN)
+		frames = TM_FRAMES_MIN;
+	if (frames > p->frames.nr)
+		frames = p->frames.nr;
+	tm_store_relaxed(&p->frames.limit, frames);
+}
+
+void tm_pager_extents_limit_set(struct tm_pager *p, u64 extents)
+{
+	tm_place_limit_set(p->place, extents);
+}
+
+void tm_pager_usage(struct tm_pager *p, struct tm_pager_usage *usage)
+{
+	u64 leaves = 0;
+	u32 i;
+
+	memset(usage, 0, sizeof(*usage));
+	usage->limit_frames = tm_load_relaxed(&p->frames.limit);
+	usage->used_frames = tm_load_relaxed(&p->frames.used);
+	for (i = 0; i < p->config.nr_servers; i++)
+		if (tm_place_server_alive(p->place, i))
+			usage->remote_blocks += tm_load_relaxed(&p->remote[i]);
+	usage->lost_blocks = tm_load_relaxed(&p->lost);
+	usage->waiting_faults = tm_load_relaxed(&p->waiting);
+	for (i = 0; i < p->config.nr_lanes; i++)
+		leaves += tm_load_relaxed(&p->lane[i]->leaves.taken);
+	usage->metadata_bytes = leaves * sizeof(struct tm_leaf) +
+				(u64)p->frames.nr * sizeof(struct tm_frame);
+	usage->idle = tm_total_idle(p, true);
+}
+
+/* Faults that came while the block map's reserve was empty. */
+static void leafless_serve(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	u64 now = p->ops->now(p->ctx);
+	u32 i, kept = 0;
+
+	for (i = 0; i < lane->nr_leafless; i++) {
+		struct tm_leafless *f = &lane->leafless[i];
+
+		if (tm_blockmap_get(&p->map, f->block, &lane->leaves))
+			tm_fault_block(lane, f->block, f->write, f->started_ns);
+		else if (now - f->started_ns >
+			 (u64)p->config.stall_ms * 1000000)
+			p->ops->fail(p->ctx, lane, f->block, -ENOMEM);
+		else
+			lane->leafless[kept++] = *f;
+	}
+	lane->nr_leafless = kept;
+}
+
+/* Give up faults that have had no prospect of a frame for too long. */
+static void stall_check(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	u64 stall = (u64)p->config.stall_ms * 1000000;
+	u64 now, stuck;
+
+	/* full servers that are asked again and again are no prospect */
+	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p, false)) {
+		tm_store_relaxed(&p->stuck_ns, 0);
+		return;
+	}
+	now = p->ops->now(p->ctx);
+	stuck = tm_load_relaxed(&p->stuck_ns);
+	if (!stuck)
+		tm_store_relaxed(&p->stuck_ns, now);
+	else if (now - stuck > stall)
+		tm_queue_expire(lane, now - stall);
+}
+
+static void extents_release(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	unsigned int server;
+	u64 addr, bytes;
+
+	if (tm_place_extent_idle(p->place, &server, &addr, &bytes))
+		p->ops->release(p->ctx, lane, server, addr, bytes);
+}
+
+bool tm_pager_balance(struct tm_lane *lane)
+{
+	bool more;
+
+	/* without memory the faults that need it wait; next time, perhaps */
+	(void)tm_leaf_reserve_fill(&lane->leaves);
+	if (tm_unlikely(lane->nr_leafless))
+		leafless_serve(lane);
+	tm_reserve_extents(lane);
+	more = tm_reclaim(lane);
+	tm_lane_finish(lane);
+	stall_check(lane);
+	extents_release(lane);
+	return more;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * What the pager's files share; nobody else includes it.
+ *
+ * Locks: a shard's lock guards the entries of its blocks, the frames they are
+ * in, its lists and its queue. It is innermost: neither an ops function nor the
+ * placement is called with it held. What belongs to a lane is not locked.
+ *
+ * A block in a busy state belongs to the lane that put it there (FETCHING and
+ * STORING: to the lane whose request it is in). Others may only set flags.
+ * MAPPING and UNMAPPING never outlast the call that entered them.
+ */
+#ifndef TM_CORE_PAGER_INTERNAL_H
+#define TM_CORE_PAGER_INTERNAL_H
+
+#include "core/blockmap.h"
+#include "core/frame.h"
+#include "core/ledger.h"
+#include "core/pager.h"
+#include "core/prefetch.h"
+#include "core/replace.h"
+
+#define TM_SHARDS_MAX 16
+/* fewest frames that a space can run with */
+#define TM_FRAMES_MIN 4
+/* faults that may wait for a leaf of the block map, per lane */
+#define TM_LEAFLESS_MAX 32
+
+struct tm_shard {
+	struct tm_lock lock;
+	u32 queue_head; /* blocks whose fault waits for a frame */
+	u32 queue_tail;
+	u32 queue_nr;
+	struct tm_replace replace;
+} __attribute__((aligned(64)));
+
+struct tm_batch_item {
+	u64 block;
+	struct tm_replica replica;
+	u32 frame;
+	u32 version;
+};
+
+/* Requests being put together; they start at the end of the entry point. */
+struct tm_batch {
+	u32 nr;
+	struct tm_batch_item item[TM_IO_BLOCKS];
+};
+
+struct tm_leafless {
+	u64 block;
+	u64 started_ns;
+	bool write;
+};
+
+struct tm_lane {
+	struct tm_pager *pager;
+	unsigned int index;
+	struct tm_stats *stats;
+	struct tm_stats own_stats;
+
+	/* counted in blocks; read by other lanes */
+	u32 fetching;
+	u32 storing;
+	u32 reserving; /* in extents */
+
+	struct tm_io *io; /* io_depth + 1: one may be ending */
+	struct tm_io **io_free;
+	u32 nr_io_free;
+	struct tm_batch fetch;
+	struct tm_batch store;
+
+	/* freed slots in a row, which the server has yet to hear of */
+	struct tm_replica freed;
+	u64 nr_freed;
+	bool frames_freed;
+
+	struct tm_leaf_reserve leaves;
+	struct tm_leafless leafless[TM_LEAFLESS_MAX];
+	u32 nr_leafless;
+	struct tm_prefetch prefetch;
+};
+
+struct tm_pager {
+	struct tm_pager_config config;
+	const struct tm_pager_ops *ops;
+	void *ctx;
+	struct tm_blockmap map;
+	struct tm_frames frames;
+	struct tm_place *place;
+	struct tm_lane *lane[TM_LANES_MAX];
+	u32 nr_shards;
+	u32 io_blocks; /* in a request */
+	u32 waiting;   /* faults in the shards' queues */
+	u32 reclaim;   /* background eviction is on */
+	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
+	u64 lost;
+	u64 remote[TM_SERVERS_MAX];
+	struct tm_shard shard[TM_SHARDS_MAX];
+};
+
+/* A block at hand. */
+struct tm_ref {
+	u64 block;
+	struct tm_block *e;
+	struct tm_shard *shard;
+};
+
+static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
+				   struct tm_block *e)
+{
+	/* 64 neighbours share a shard, so that they can leave together */
+	u64 hash = (block >> 6) * 0x9e3779b97f4a7c15ULL >> 32;
+
+	return (struct tm_ref){block, e, &p->shard[hash & (p->nr_shards - 1)]};
+}
+
+static inline struct tm_ref tm_ref_find(struct tm_pager *p, u64 block)
+{
+	return tm_ref(p, block, tm_blockmap_find(&p->map, block));
+}
+
+static inline struct tm_frame *tm_ref_frame(struct tm_pager *p,
+					    const struct tm_ref *b)
+{
+	return &p->frames.at[b->e->frame];
+}
+
+/* The block's copy on a server; shard locked. */
+static inline void tm_copy_set(struct tm_pager *p, struct tm_block *e)
+{
+	e->flags |= TM_BLOCK_COPY;
+	tm_add_return(&p->remote[e->replica[0].server], 1);
+}
+
+static inline void tm_copy_clear(struct tm_pager *p, struct tm_block *e)
+{
+	if (e->flags & TM_BLOCK_COPY)
+		tm_add_return(&p->remote[e->replica[0].server], -1);
+	e->flags &= (u16)~TM_BLOCK_COPY;
+}
+
+/* What a busy block's frame holds, between two operations. */
+enum tm_held {
+	TM_HELD_NOTHING, /* never filled, or dropped */
+	TM_HELD_BYTES,	 /* the block's bytes, not mapped */
+	TM_HELD_SPARE,	 /* bytes that are elsewhere too, to be dropped */
+	TM_HELD_MAPPED,
+};
+
+/* pager_fault.c */
+
+/**
+ * tm_block_settle() - an operation on a busy block has ended: what is next?
+ * @err: with TM_HELD_NOTHING: its content is gone for good; else 0
+ *
+ * Called with the shard locked, returns with it unlocked. Goes on with the
+ * block until it rests or a transfer has been put in a batch.
+ */
+enum tm_fault_result tm_block_settle(struct tm_lane *lane,
+				     const struct tm_ref *b, enum tm_held held,
+				     int err);
+
+/**
+ * tm_block_lose() - give a block up that has no frame
+ *
+ * Called with the shard locked, returns with it unlocked.
+ */
+void tm_block_lose(struct tm_lane *lane, const struct tm_ref *b, int err);
+
+/** tm_block_forget() - take the block's slot, if it has one; shard locked */
+bool tm_block_forget(struct tm_pager *p, const struct tm_ref *b,
+		     struct tm_replica *slot);
+
+/**
+ * tm_block_copied() - the block's copy is on a server that lives
+ * @flags: the block's
+ */
+bool tm_block_copied(struct tm_pager *p, const struct tm_block *e, u16 flags);
+
+/** tm_fault_block() - tm_pager_fault() without its bookkeeping */
+enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
+				    u64 started_ns);
+
+/** tm_queue_serve() - give @frame to a waiting fault; false if there is none */
+bool tm_queue_serve(struct tm_lane *lane, u32 frame);
+
+/** tm_queue_expire() - fail those that have waited since before @ns */
+void tm_queue_expire(struct tm_lane *lane, u64 ns);
+
+/* pager_evict.c */
+
+/** tm_evict() - start to empty @want frames; returns how many were started */
+u32 tm_evict(struct tm_lane *lane, u32 want, bool direct);
+
+/** tm_reclaim() - a step of background eviction; true if there is more to do */
+bool tm_reclaim(struct tm_lane *lane);
+
+/** tm_reserve_extents() - ask for what the placement wants */
+void tm_reserve_extents(struct tm_lane *lane);
+
+/** tm_frames_low() - free frames below which background eviction starts */
+u32 tm_frames_low(const struct tm_pager *p);
+
+/* pager_io.c */
+
+/** tm_lane_room() - blocks that may still be put in batches */
+u32 tm_lane_room(const struct tm_lane *lane, bool background);
+
+/* Put a block in a batch; shard locked. */
+void tm_fetch_add(struct tm_lane *lane, const struct tm_ref *b);
+void tm_store_add(struct tm_lane *lane, const struct tm_ref *b);
+void tm_fetch_flush(struct tm_lane *lane);
+
+/** tm_lane_flush_full() - after each add, when the shard is unlocked again */
+void tm_lane_flush_full(struct tm_lane *lane);
+
+/** tm_slot_free() - a slot is not used any more; tells the server, batched */
+void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);
+
+/** tm_lane_frame_put() - a frame is free; tm_lane_finish() hands it on */
+void tm_lane_frame_put(struct tm_lane *lane, u32 frame);
+
+/** tm_lane_finish() - the end of every entry point: serve and flush */
+void tm_lane_finish(struct tm_lane *lane);
+
+/** tm_total_storing() - blocks on their way out, over all lanes */
+u32 tm_total_storing(const struct tm_pager *p);
+
+/** tm_total_idle() - no transfer, nor @reserving, is under way on any lane */
+bool tm_total_idle(const struct tm_pager *p, bool reserving);
+
+#endif /* TM_CORE_PAGER_INTERNAL_H */

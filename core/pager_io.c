@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/*
+ * The pager's requests: batches that become runs of remote memory, their
+ * completion, and slots handed back. Lock order: see pager_internal.h.
+ */
+#include "core/pager_internal.h"
+
+u32 tm_lane_room(const struct tm_lane *lane, bool background)
+{
+	u32 depth = lane->pager->config.io_depth;
+	u32 busy = lane->fetching + lane->storing;
+
+	/* what runs ahead of faults leaves them a quarter */
+	if (background)
+		depth -= depth / 4;
+	return busy < depth ? depth - busy : 0;
+}
+
+static void count(u32 *counter, int n)
+{
+	tm_store_relaxed(counter, *counter + (u32)n);
+}
+
+static u64 item_place(const struct tm_batch_item *item)
+{
+	return (u64)item->replica.server << 48 | item->replica.slot;
+}
+
+/* By insertion: they come nearly in order. */
+static void batch_sort(struct tm_batch *batch)
+{
+	u32 i, j;
+
+	for (i = 1; i < batch->nr; i++) {
+		struct tm_batch_item item = batch->item[i];
+
+		for (j = i;
+		     j && item_place(&batch->item[j - 1]) > item_place(&item);
+		     j--)
+			batch->item[j] = batch->item[j - 1];
+		batch->item[j] = item;
+	}
+}
+
+/* Make a request of the items from @i on; returns the next item. */
+static u32 io_fill(struct tm_lane *lane, const struct tm_batch *batch, u32 i,
+		   struct tm_io *io)
+{
+	const struct tm_batch_item *item = &batch->item[i];
+	u64 place = item_place(item);
+
+	io->server = item->replica.server;
+	io->addr = (u64)item->replica.slot << lane->pager->config.block_shift;
+	io->nr = 0;
+	do {
+		item = &batch->item[i];
+		io->seg[io->nr].block = item->block;
+		io->seg[io->nr].frame = item->frame;
+		io->seg[io->nr].version = item->version;
+		io->nr++;
+		i++;
+	} while (i < batch->nr && io->nr < lane->pager->io_blocks &&
+		 item_place(&batch->item[i]) == place + io->nr);
+	return i;
+}
+
+void tm_fetch_flush(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_io *io;
+	u64 now;
+	u32 i;
+
+	if (!lane->fetch.nr)
+		return;
+	now = p->ops->now(p->ctx);
+	batch_sort(&lane->fetch);
+	for (i = 0; i < lane->fetch.nr;) {
+		io = lane->io_free[--lane->nr_io_free];
+		i = io_fill(lane, &lane->fetch, i, io);
+		io->started_ns = now;
+		tm_stats_add(lane->stats, fetch_requests, 1);
+		p->ops->fetch(p->ctx, io);
+	}
+	lane->fetch.nr = 0;
+}
+
+static void store_flush(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_io *io;
+	u64 now;
+	u32 i;
+
+	if (!lane->store.nr)
+		return;
+	now = p->ops->now(p->ctx);
+	batch_sort(&lane->store);
+	for (i = 0; i < lane->store.nr;) {
+		io = lane->io_free[--lane->nr_io_free];
+		i = io_fill(lane, &lane->store, i, io);
+		io->started_ns = now;
+		tm_stats_add(lane->stats, store_requests, 1);
+		p->ops->store(p->ctx, io);
+	}
+	lane->store.nr = 0;
+}
+
+static void batch_add(struct tm_batch *batch, const struct tm_ref *b)
+{
+	batch->item[batch->nr++] = (struct tm_batch_item){
+		.block = b->block,
+		.replica = b->e->replica[0],
+		.frame = b->e->frame,
+		.version = b->e->version,
+	};
+}
+
+void tm_fetch_add(struct tm_lane *lane, const struct tm_ref *b)
+{
+	batch_add(&lane->fetch, b);
+	count(&lane->fetching, 1);
+}
+
+void tm_store_add(struct tm_lane *lane, const struct tm_ref *b)
+{
+	batch_add(&lane->store, b);
+	count(&lane->storing, 1);
+}
+
+void tm_lane_flush_full(struct tm_lane *lane)
+{
+	if (lane->fetch.nr == TM_IO_BLOCKS)
+		tm_fetch_flush(lane);
+	if (lane->store.nr == TM_IO_BLOCKS)
+		store_flush(lane);
+}
+
+/* Tell the server before the slots can be given out again. */
+static void freed_flush(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	u32 shift = p->config.block_shift;
+	struct tm_replica slot = lane->freed;
+
+	if (!lane->nr_freed)
+		return;
+	if (tm_place_server_alive(p->place, slot.server))
+		p->ops->discard(p->ctx, lane, slot.server,
+				(u64)slot.slot << shift,
+				lane->nr_freed << shift);
+	for (; lane->nr_freed; lane->nr_freed--, slot.slot++)
+		tm_place_put(p->place, slot);
+}
+
+void tm_slot_free(struct tm_lane *lane, struct tm_replica slot)
+{
+	if (lane->nr_freed && (slot.server != lane->freed.server ||
+			       slot.slot != lane->freed.slot + lane->nr_freed))
+		freed_flush(lane);
+	if (!lane->nr_freed)
+		lane->freed = slot;
+	lane->nr_freed++;
+}
+
+void tm_lane_frame_put(struct tm_lane *lane, u32 frame)
+{
+	tm_frame_put(&lane->pager->frames, frame);
+	lane->frames_freed = true;
+}
+
+u32 tm_total_storing(const struct tm_pager *p)
+{
+	u32 i, nr = 0;
+
+	for (i = 0; i < p->config.nr_lanes; i++)
+		nr += tm_load_relaxed(&p->lane[i]->storing);
+	return nr;
+}
+
+bool tm_total_idle(const struct tm_pager *p, bool reserving)
+{
+	u32 i;
+
+	for (i = 0; i < p->config.nr_lanes; i++)
+		if (tm_load_relaxed(&p->lane[i]->fetching) ||
+		    tm_load_relaxed(&p->lane[i]->storing) ||
+		    (reserving && tm_load_relaxed(&p->lane[i]->reserving)))
+			return false;
+	return true;
+}
+
+/*
+ * Who frees a frame looks for waiting faults afterwards; who waits looks for a
+ * frame after having queued up. Both looks are behind a read-modify-write of
+ * the counter, so one of the two sees the other.
+ */
+static u32 queue_waiting(struct tm_lane *lane)
+{
+	if (tm_likely(!lane->frames_freed))
+		return tm_load_relaxed(&lane->pager->waiting);
+	lane->frames_freed = false;
+	return tm_add_return(&lane->pager->waiting, 0);
+}
+
+/* Serve the faults that wait, evicting for them if need be. */
+static void queue_kick(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	u32 waiting, used, limit, frame, want;
+
+	while (tm_unlikely(waiting = queue_waiting(lane)) &&
+	       tm_lane_room(lane, false)) {
+		frame = tm_frame_get(&p->frames, 0);
+		if (frame != TM_NO_FRAME) {
+			if (tm_queue_serve(lane, frame))
+				continue;
+			tm_frame_put(&p->frames, frame);
+			break;
+		}
+		/* what is on its way out counts; the limit may have come down
+		 */
+		limit = tm_load_relaxed(&p->frames.limit);
+		used = tm_load_relaxed(&p->frames.used);
+		want = waiting + (used > limit ? used - limit : 0);
+		if (tm_total_storing(p) >= want ||
+		    !tm_evict(lane, want - tm_total_storing(p), true))
+			break;
+	}
+}
+
+void tm_lane_finish(struct tm_lane *lane)
+{
+	queue_kick(lane);
+	freed_flush(lane);
+	tm_fetch_flush(lane);
+	store_flush(lane);
+}
+
+static void io_end(struct tm_io *io)
+{
+	struct tm_lane *lane = io->lane;
+
+	lane->io_free[lane->nr_io_free++] = io;
+	tm_lane_finish(lane);
+}
+
+/* Whether what came back is what was sent away. */
+static bool verify(struct tm_lane *lane, const struct tm_ref *b)
+{
+	struct tm_pager *p = lane->pager;
+	u32 seed = tm_ledger_seed(b->block, b->e->version);
+
+	if (p->ops->checksum(p->ctx, b->block, b->e->frame, seed) == b->e->crc)
+		return true;
+	tm_stats_add(lane->stats, checksum_errors, 1);
+	return false;
+}
+
+/* The fingerprint's place was used while the fault waited for a frame. */
+static void print_renew(struct tm_lane *lane, const struct tm_ref *b)
+{
+	struct tm_pager *p = lane->pager;
+	bool needed;
+
+	if (!p->ops->fingerprint)
+		return;
+	tm_lock_acquire(&b->shard->lock);
+	needed = !(b->e->flags & TM_BLOCK_PRINT);
+	tm_lock_release(&b->shard->lock);
+	if (!needed)
+		return;
+	b->e->fingerprint = p->ops->fingerprint(p->ctx, b->block, b->e->frame);
+	tm_lock_acquire(&b->shard->lock);
+	b->e->flags |= TM_BLOCK_PRINT;
+	tm_lock_release(&b->shard->lock);
+}
+
+static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_frame *frame = tm_ref_frame(p, b);
+
+	if (!ok)
+		p->ops->drop(p->ctx, lane, b->block, b->e->frame);
+	tm_lock_acquire(&b->shard->lock);
+	if (ok) {
+		b->e->flags &= (u16)~TM_BLOCK_RETRY;
+		if (!(frame->flags & TM_FRAME_MARKER))
+			b->e->flags |= TM_BLOCK_WANTED;
+		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+		return;
+	}
+	if ((frame->flags & TM_FRAME_FAULT) &&
+	    (b->e->flags & TM_BLOCK_RETRY ||
+	     !tm_block_copied(p, b->e, b->e->flags))) {
+		tm_block_settle(lane, b, TM_HELD_NOTHING, -EIO);
+		return;
+	}
+	b->e->flags |= TM_BLOCK_RETRY;
+	tm_block_settle(lane, b, TM_HELD_NOTHING, 0);
+}
+
+void tm_pager_fetched(struct tm_io *io, int status)
+{
+	struct tm_lane *lane = io->lane;
+	struct tm_pager *p = lane->pager;
+	u32 i;
+
+	for (i = 0; i < io->nr; i++) {
+		struct tm_ref b = tm_ref_find(p, io->seg[i].block);
+		bool ok = !status && verify(lane, &b);
+
+		count(&lane->fetching, -1);
+		if (ok) {
+			tm_stats_add(lane->stats, fetched_blocks, 1);
+			print_renew(lane, &b);
+		}
+		fetched_one(lane, &b, ok);
+	}
+	if (!status) {
+		tm_stats_add(lane->stats, bytes_in,
+			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->fetch_ns,
+			       p->ops->now(p->ctx) - io->started_ns);
+	}
+	io_end(io);
+}
+
+static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_block *e = b->e;
+	struct tm_frame *frame;
+	struct tm_replica slot;
+	bool forgotten;
+
+	tm_lock_acquire(&b->shard->lock);
+	frame = tm_ref_frame(p, b);
+	ok = ok && tm_place_server_alive(p->place, e->replica[0].server);
+	if (ok) {
+		tm_copy_set(p, e);
+		frame->flags &= (u8) ~(TM_FRAME_DIRTY | TM_FRAME_UNKNOWN |
+				       TM_FRAME_ZERO);
+		if (e->flags & TM_BLOCK_WANTED)
+			tm_stats_add(lane->stats, evict_rescued, 1);
+		else
+			tm_stats_add(lane->stats, evicted, 1);
+		tm_block_settle(lane, b, TM_HELD_SPARE, 0);
+		return;
+	}
+	/* it stays in its frame until eviction comes to it again */
+	forgotten = tm_block_forget(p, b, &slot);
+	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+	if (forgotten)
+		tm_place_put(p->place, slot);
+}
+
+void tm_pager_stored(struct tm_io *io, int status)
+{
+	struct tm_lane *lane = io->lane;
+	struct tm_pager *p = lane->pager;
+	u32 i;
+
+	if (!status) {
+		tm_stats_add(lane->stats, stored_blocks, io->nr);
+		tm_stats_add(lane->stats, bytes_out,
+			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->store_ns,
+			       p->ops->now(p->ctx) - io->started_ns);
+	}
+	for (i = 0; i < io->nr; i++) {
+		struct tm_ref b = tm_ref_find(p, io->seg[i].block);
+
+		count(&lane->storing, -1);
+		stored_one(lane, &b, !status);
+	}
+	io_end(io);
+}
+
+void tm_reserve_extents(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	unsigned int server;
+
+	while (tm_place_wants(p->place, &server)) {
+		count(&lane->reserving, 1);
+		p->ops->reserve(p->ctx, lane, server);
+	}
+}
+
+void tm_pager_reserved(struct tm_lane *lane, unsigned int server, u64 addr,
+		       u64 bytes, int status)
+{
+	struct tm_pager *p = lane->pager;
+
+	count(&lane->reserving, -1);
+	if (status)
+		tm_place_extent_refused(p->place, server);
+	else if (tm_place_extent_add(p->place, server, addr, bytes) &&
+		 tm_place_server_alive(p->place, server))
+		/* it cannot be used */
+		p->ops->release(p->ctx, lane, server, addr, bytes);
+	tm_lane_finish(lane);
+}

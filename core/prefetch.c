@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/*
+ * Detection of streams. The windows grow, and are kept one ahead of the program
+ * by a marker, as in Linux's file readahead (ondemand_readahead, described in
+ * Documentation/core-api/mm-api and mm/readahead.c). Lock order: none.
+ */
+#include "core/prefetch.h"
+
+static s64 distance(s64 d)
+{
+	return d < 0 ? -d : d;
+}
+
+void tm_prefetch_init(struct tm_prefetch *p, u32 max)
+{
+	memset(p, 0, sizeof(*p));
+	p->max = max;
+}
+
+static u32 window_next(u32 size, u32 max)
+{
+	u32 next = !size ? 2 : size < max / 16 ? size * 4 : size * 2;
+
+	return next < max ? next : max;
+}
+
+static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
+		       struct tm_window *w)
+{
+	s->used = p->clock;
+	s->prev = s->size + 1;
+	s->start = first;
+	s->size = window_next(s->size, p->max);
+
+	w->first = first;
+	w->stride = s->stride;
+	w->nr = s->size;
+	w->stream = s;
+	return true;
+}
+
+/* Where in the stream the block is: 0 is the window's first. */
+static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
+{
+	s64 d = (s64)(block - s->start);
+
+	if (!s->size || d % s->stride)
+		return false;
+	*at = d / s->stride;
+	return *at >= -(s64)s->prev && *at <= (s64)s->size;
+}
+
+bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
+{
+	struct tm_stream *s, *end = p->stream + TM_STREAMS, *oldest = p->stream;
+	s64 at, d, stride = 0;
+
+	if (!p->max)
+		return false;
+	p->clock++;
+	for (s = p->stream; s < end; s++) {
+		if (!stream_has(s, block, &at))
+			continue;
+		s->used = p->clock;
+		if (at < 0)
+			return false;
+		at = at < (s64)s->size ? (s64)s->size : at + 1;
+		return window_set(p, s, s->start + (u64)(at * s->stride), w);
+	}
+
+	for (s = p->stream; s < end; s++) {
+		if (s->used < oldest->used)
+			oldest = s;
+		if (s->size || !s->used)
+			continue;
+		d = (s64)(block - s->start);
+		if (!d)
+			return false;
+		/*
+		 * Two neighbours are enough for a stream; otherwise the same
+		 * distance has to come twice.
+		 */
+		if (d == 1 || d == -1 || d == s->stride) {
+			s->stride = d;
+			return window_set(p, s, block + (u64)d, w);
+		}
+		if (distance(d) <= TM_STRIDE_MAX &&
+		    (!stride || distance(d) < distance(stride)))
+			stride = d;
+	}
+
+	/* The candidate that it may belong to stays: it could be chance. */
+	oldest->start = block;
+	oldest->stride = stride;
+	oldest->size = 0;
+	oldest->used = p->clock;
+	return false;
+}
+
+void tm_prefetch_trim(struct tm_window *w, u32 nr)
+{
+	/* with none, the first one's fault goes on with the stream */
+	w->stream->size = nr ? nr : 1;
+}
