@@ -97,6 +97,7 @@ void tm_handshake_begin(struct tm_conn *conn)
 	hs->deadline_ms = tm_now_ms() + TM_HANDSHAKE_MS;
 	conn->handshake = hs;
 	enlist(server, hs);
+	conn->loop->due_ms = 0;
 	tm_conn_work(conn);
 }
 
@@ -371,6 +372,10 @@ bool tm_handshake_finish(struct tm_conn *conn)
 		return attach(conn);
 	if (server->options.auth == TM_AUTH_PEERCRED)
 		return auth_by_peer(conn);
+	if (strlen((const char *)hs->payload) + 1 != conn->msg.length) {
+		refuse(conn, TM_STATUS_BAD_MESSAGE, "AUTH is no credential");
+		return true;
+	}
 	hs->state = TM_HANDSHAKE_VERIFY;
 	tm_conn_unwatch(conn);
 	tm_verifier_submit(server, hs);

@@ -68,6 +68,7 @@ static void pause_accepting(struct tm_listener *listener)
 	tm_warn("accept a connection: %s", strerrordesc_np(errno));
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
 	listener->paused_until_ms = tm_now_ms() + PAUSE_MS;
+	loop->due_ms = 0;
 }
 
 static void listener_ready(struct tm_source *source, uint32_t events)

@@ -171,6 +171,7 @@ static void reserve(struct tm_conn *conn)
 		return;
 	if (!conn->nr_parked)
 		TAILQ_INSERT_TAIL(&conn->loop->parked, conn, wait);
+	conn->loop->due_ms = 0;
 	conn->parked[conn->nr_parked++] = (struct tm_parked){
 		.id = conn->msg.id,
 		.deadline_ms = tm_now_ms() + PATIENCE_MS,

@@ -492,12 +492,19 @@ struct tm_counters {
 	uint64_t refused;
 };
 
+/**
+ * struct tm_loop - one thread's descriptors
+ * @bell: an eventfd: look at the inbox, and at what is due
+ * @due_ms: when time is to be kept next; whatever makes something due earlier
+ *	sets it to 0, other threads by ringing the bell
+ */
 struct tm_loop {
 	struct tm_server *server;
 	unsigned int index;
 	pthread_t thread;
 	int epoll_fd;
-	struct tm_source bell; /* eventfd: look at the inbox */
+	struct tm_source bell;
+	uint64_t due_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
 	unsigned int nr_sessions; /* under sessions.lock */

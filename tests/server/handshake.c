@@ -168,7 +168,7 @@ static void test_not_munge_at_all(void **state)
 	peer.munge = false;
 	peer_fill_auth(&peer, &auth);
 	assert_int_equal(peer_send_auth(&peer, &auth), 0);
-	assert_refused(&peer, TM_STATUS_DENIED, "munge credential");
+	assert_refused(&peer, TM_STATUS_BAD_MESSAGE, "no credential");
 }
 
 static void test_tampered(void **state)

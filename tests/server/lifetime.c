@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -364,6 +365,29 @@ static void test_slow_client(void **state)
 	server_stop(&server);
 }
 
+/* ---- locked memory ------------------------------------------------------ */
+
+static int without_lock(const struct server *s)
+{
+	const struct rlimit limit = { 1 << 20, 1 << 20 };
+
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	if (server_run(&server, "--listen=tcp:127.0.0.1:0", "--capacity=64M",
+		       "--mlock=require", NULL) != 1)
+		return 1;
+	return strstr(server.err, "raise 'ulimit -l'") ? 0 : 2;
+}
+
+static void test_mlock_required(void **state)
+{
+	require_root();
+	assert_int_equal(as_user(NOBODY, without_lock, NULL), 0);
+	/* Where it is allowed, it serves. */
+	start("--mlock=require");
+	server_stop(&server);
+	assert_string_equal(server.err, "");
+}
+
 /* ---- a memory cgroup that is too small ---------------------------------- */
 
 static int write_text(const char *dir, const char *file, const char *text)
@@ -452,6 +476,7 @@ int main(void)
 		cmocka_unit_test(test_channels_cap),
 		cmocka_unit_test(test_sessions_cap),
 		cmocka_unit_test(test_slow_client),
+		cmocka_unit_test(test_mlock_required),
 		cmocka_unit_test(test_cgroup_limit),
 	};
 

@@ -13,6 +13,8 @@
 #include "common/dial.h"
 #include "tests/server/peer.h"
 
+uid_t peer_server_uid;
+
 int peer_connect(struct peer *peer, const char *address)
 {
 	const struct timeval patience = { .tv_sec = 10 };
@@ -172,9 +174,7 @@ int peer_send_auth(struct peer *peer, const struct tm_wire_auth *auth)
 
 	if (!peer->munge)
 		return peer_send(peer, msg, auth);
-	/* The servers under test run as the test's first user. */
-	err = tm_auth_munge_encode(auth, sizeof(*auth),
-				   getuid() == 65534 ? 0 : getuid(), &cred,
+	err = tm_auth_munge_encode(auth, sizeof(*auth), peer_server_uid, &cred,
 				   why, sizeof(why));
 	if (err) {
 		fprintf(stderr, "%s\n", why);
