@@ -67,7 +67,8 @@ static bool make_room(struct tm_door *door)
 
 	if (door->nr < TM_HANDSHAKES_MAX)
 		return true;
-	TAILQ_FOREACH(hs, &door->list, link) {
+	TAILQ_FOREACH(hs, &door->list, link)
+	{
 		if (hs->state == TM_HANDSHAKE_VERIFY)
 			continue;
 		log_refused(hs->conn->loop->server,
@@ -297,10 +298,10 @@ bool tm_handshake_start(struct tm_conn *conn, const char *why)
 {
 	struct tm_handshake *hs = conn->handshake;
 	uint8_t type = conn->msg.type;
-	bool expected = hs->state == TM_HANDSHAKE_HELLO
-				? type == TM_WIRE_HELLO
-				: type == TM_WIRE_AUTH ||
-					  type == TM_WIRE_ATTACH;
+	bool expected =
+		hs->state == TM_HANDSHAKE_HELLO
+			? type == TM_WIRE_HELLO
+			: type == TM_WIRE_AUTH || type == TM_WIRE_ATTACH;
 
 	if (!why && (conn->msg.reply || !expected))
 		why = "message out of order";

@@ -50,7 +50,7 @@ static void bell_ready(struct tm_source *source, uint32_t events)
 
 int tm_loop_add(struct tm_loop *loop, struct tm_source *source)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
 
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event)
 		       ? -errno

@@ -123,8 +123,8 @@ static bool find_grant(const struct tm_conn *conn, uint64_t id, uint64_t *addr)
 static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
 {
 	struct tm_session *session = conn->session;
-	unsigned int i = session->nr_granted[conn->channel]++ %
-			 TM_PROTO_RESERVES_MAX;
+	unsigned int i =
+		session->nr_granted[conn->channel]++ % TM_PROTO_RESERVES_MAX;
 
 	session->granted[conn->channel][i] = (struct tm_grant){
 		.id = id,
@@ -230,8 +230,8 @@ static bool in_use(const struct tm_conn *conn, const uint8_t *start,
 	const struct tm_reply *reply;
 	unsigned int i;
 
-	if (conn->payload_left && overlaps(conn->sink, conn->payload_left,
-					   start, length))
+	if (conn->payload_left &&
+	    overlaps(conn->sink, conn->payload_left, start, length))
 		return true;
 	for (i = 0; i < conn->nr_replies; i++) {
 		reply = &conn->replies[(conn->reply_first + i) %
@@ -258,8 +258,8 @@ static uint16_t release(struct tm_conn *conn)
 		return TM_STATUS_BAD_ADDRESS;
 	for (i = 0; i < TM_PROTO_CHANNELS_MAX; i++) {
 		other = conn->session->channel[i];
-		if (other && in_use(other, store->base + addr,
-				    store->extent_bytes))
+		if (other &&
+		    in_use(other, store->base + addr, store->extent_bytes))
 			return TM_STATUS_BAD_MESSAGE;
 	}
 	tm_store_return(store, addr);
@@ -271,8 +271,8 @@ static uint16_t release(struct tm_conn *conn)
 static void stat_reply(struct tm_conn *conn, struct tm_msg *reply)
 {
 	struct tm_server *server = conn->loop->server;
-	struct tm_counters sum = { 0 };
-	struct tm_wire_stat stat = { 0 };
+	struct tm_counters sum = {0};
+	struct tm_wire_stat stat = {0};
 	const struct tm_counters *c;
 	unsigned int i;
 

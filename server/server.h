@@ -312,7 +312,7 @@ struct tm_conn {
 	unsigned int nr_replies;
 	unsigned int nr_parked;
 	struct tm_parked parked[TM_CONN_REPLIES];
-	uint64_t reply_sent; /* bytes of the first reply */
+	uint64_t reply_sent;	    /* bytes of the first reply */
 	STAILQ_ENTRY(tm_conn) link; /* inbox, or the dead */
 	LIST_ENTRY(tm_conn) all;    /* of the loop */
 	TAILQ_ENTRY(tm_conn) wait;  /* those with RESERVEs that wait */
@@ -393,9 +393,9 @@ void tm_request_forget(struct tm_conn *conn);
 #define TM_HANDSHAKES_MAX 64
 
 enum tm_handshake_state {
-	TM_HANDSHAKE_HELLO,  /* HELLO is expected */
-	TM_HANDSHAKE_PROOF,  /* AUTH or ATTACH is expected */
-	TM_HANDSHAKE_VERIFY, /* with the verifier */
+	TM_HANDSHAKE_HELLO,   /* HELLO is expected */
+	TM_HANDSHAKE_PROOF,   /* AUTH or ATTACH is expected */
+	TM_HANDSHAKE_VERIFY,  /* with the verifier */
 	TM_HANDSHAKE_REFUSED, /* closes when the reply is sent */
 };
 
@@ -507,7 +507,7 @@ struct tm_loop {
 	uint64_t due_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
-	unsigned int nr_sessions; /* under sessions.lock */
+	unsigned int nr_sessions;     /* under sessions.lock */
 	TAILQ_HEAD(, tm_conn) parked; /* connections with RESERVEs that wait */
 	struct tm_conn_list dead;
 	LIST_HEAD(, tm_conn) conns;

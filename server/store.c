@@ -37,8 +37,8 @@ static int lock_pages(struct tm_store *store, enum tm_mlock mode)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 	}
-	store->locked = !mlock2(store->base, store->capacity_bytes,
-				MLOCK_ONFAULT);
+	store->locked =
+		!mlock2(store->base, store->capacity_bytes, MLOCK_ONFAULT);
 	if (store->locked)
 		return 0;
 	err = errno;
@@ -186,8 +186,8 @@ void tm_store_return_all(struct tm_store *store, uint64_t session)
 
 	for (i = 0; i < store->nr_extents; i++)
 		if (tm_load_relaxed(&store->owner[i]) == session)
-			tm_store_return(store, (uint64_t)i
-						       << store->extent_shift);
+			tm_store_return(store,
+					(uint64_t)i << store->extent_shift);
 }
 
 bool tm_store_owns(const struct tm_store *store, uint64_t session,

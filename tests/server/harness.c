@@ -28,7 +28,7 @@ static pid_t munged_pid;
 
 void sleep_ms(unsigned int ms)
 {
-	const struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+	const struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
 
 	nanosleep(&ts, NULL);
 }
@@ -163,7 +163,7 @@ static void spawn(struct server *server, va_list args)
 {
 	char *path = getenv("TERAMEMD");
 	/* The limit on locked memory is not these tests' matter. */
-	char *argv[ARGS_MAX] = { path, "--mlock=no" };
+	char *argv[ARGS_MAX] = {path, "--mlock=no"};
 	int out[2], err[2], n = 2;
 	pid_t parent = getpid();
 
@@ -210,7 +210,7 @@ static void reaped(struct server *server)
 
 void server_start(struct server *server, ...)
 {
-	struct pollfd pollfd = { .events = POLLIN };
+	struct pollfd pollfd = {.events = POLLIN};
 	struct json_object *line, *field;
 	char text[1024];
 	va_list args;

@@ -120,20 +120,20 @@ static void test_port_in_use(void **state)
 static void test_bad_options(void **state)
 {
 	static const char *const bad[][3] = {
-		{ "--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit" },
-		{ "--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address" },
-		{ "--capacity=1G", "--listen=tcp:127.0.0.1", "not an address" },
-		{ "--capacity=1G", "--listen=unix:relative", "path" },
-		{ "--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address" },
-		{ "--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option" },
-		{ "--capacity=1G", "stray", "not expected" },
-		{ "--capacity=1G", "--grace=-1", "--grace" },
-		{ "--capacity=1G", "--lease-fd=999", "--lease-fd" },
-		{ "--capacity=1G", "--auth=none", "unknown (use" },
-		{ "--capacity=1G", "--mlock=maybe", "unknown (use" },
-		{ "--capacity=1G", "--threads=0", "at least 1" },
+		{"--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit"},
+		{"--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address"},
+		{"--capacity=1G", "--listen=tcp:127.0.0.1", "not an address"},
+		{"--capacity=1G", "--listen=unix:relative", "path"},
+		{"--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address"},
+		{"--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option"},
+		{"--capacity=1G", "stray", "not expected"},
+		{"--capacity=1G", "--grace=-1", "--grace"},
+		{"--capacity=1G", "--lease-fd=999", "--lease-fd"},
+		{"--capacity=1G", "--auth=none", "unknown (use"},
+		{"--capacity=1G", "--mlock=maybe", "unknown (use"},
+		{"--capacity=1G", "--threads=0", "at least 1"},
 	};
 	size_t i;
 
@@ -328,7 +328,7 @@ static void test_sessions_cap(void **state)
 static void test_slow_client(void **state)
 {
 	static uint8_t data[1 << 20];
-	struct tm_msg msg = { .type = TM_WIRE_READ, .argument = sizeof(data) };
+	struct tm_msg msg = {.type = TM_WIRE_READ, .argument = sizeof(data)};
 	struct peer slow, second, other;
 	uint64_t start_ms;
 	int i, requests;
@@ -354,8 +354,10 @@ static void test_slow_client(void **state)
 		assert_int_equal(peer_receive(&slow, &msg, data, sizeof(data)),
 				 0);
 	/* Gone in the middle of a write: the server is none the worse. */
-	msg = (struct tm_msg){ .type = TM_WIRE_WRITE, .addr = msg.addr,
-			       .length = sizeof(data), .epoch = 1 };
+	msg = (struct tm_msg){.type = TM_WIRE_WRITE,
+			      .addr = msg.addr,
+			      .length = sizeof(data),
+			      .epoch = 1};
 	assert_int_equal(peer_send(&slow, msg, NULL), 0);
 	assert_int_equal(peer_send_raw(&slow, data, 1000), 0);
 	peer_close(&slow);
@@ -369,7 +371,7 @@ static void test_slow_client(void **state)
 
 static int without_lock(const struct server *s)
 {
-	const struct rlimit limit = { 1 << 20, 1 << 20 };
+	const struct rlimit limit = {1 << 20, 1 << 20};
 
 	setrlimit(RLIMIT_MEMLOCK, &limit);
 	if (server_run(&server, "--listen=tcp:127.0.0.1:0", "--capacity=64M",
