@@ -233,15 +233,15 @@ static void stall_check(struct tm_lane *lane)
 	u64 stall = (u64)p->config.stall_ms * 1000000;
 	u64 now, stuck;
 
-	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p)) {
+	if (!tm_load_relaxed(&p->waiting)) {
 		tm_store_relaxed(&p->stuck_ns, 0);
 		return;
 	}
+	if (tm_total_idle(p))
+		tm_stuck_begin(p);
 	now = p->ops->now(p->ctx);
 	stuck = tm_load_relaxed(&p->stuck_ns);
-	if (!stuck)
-		tm_store_relaxed(&p->stuck_ns, now);
-	else if (now - stuck > stall)
+	if (stuck && now - stuck > stall)
 		tm_queue_expire(lane, now - stall);
 }
 

@@ -93,7 +93,7 @@ struct tm_pager {
 	u32 io_blocks; /* in a request */
 	u32 waiting;   /* faults in the shards' queues */
 	u32 reclaim;   /* background eviction is on */
-	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
+	u64 stuck_ns;  /* since when no frame was freed; 0: there is hope */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_shard shard[TM_SHARDS_MAX];
@@ -199,8 +199,8 @@ bool tm_reclaim(struct tm_lane *lane);
 /** tm_reserve_extents() - ask for what the placement wants */
 void tm_reserve_extents(struct tm_lane *lane);
 
-/** tm_frames_low() - free frames below which background eviction starts */
-u32 tm_frames_low(const struct tm_pager *p);
+/** tm_frames_kept() - free frames that reading ahead leaves to faults */
+u32 tm_frames_kept(const struct tm_pager *p);
 
 /* pager_io.c */
 
@@ -220,6 +220,9 @@ void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);
 
 /** tm_lane_frame_put() - a frame is free; tm_lane_finish() hands it on */
 void tm_lane_frame_put(struct tm_lane *lane, u32 frame);
+
+/** tm_stuck_begin() - no progress; until a frame is put, this counts */
+void tm_stuck_begin(struct tm_pager *p);
 
 /** tm_lane_finish() - the end of every entry point: serve and flush */
 void tm_lane_finish(struct tm_lane *lane);
