@@ -74,6 +74,7 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
+	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
@@ -93,7 +94,8 @@ struct tm_pager {
 	u32 io_blocks; /* in a request */
 	u32 waiting;   /* faults in the shards' queues */
 	u32 reclaim;   /* background eviction is on */
-	u64 stuck_ns;  /* since when no frame was freed; 0: there is hope */
+	u32 refused;   /* a store failed, and no frame was freed since */
+	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_shard shard[TM_SHARDS_MAX];
@@ -221,16 +223,13 @@ void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);
 /** tm_lane_frame_put() - a frame is free; tm_lane_finish() hands it on */
 void tm_lane_frame_put(struct tm_lane *lane, u32 frame);
 
-/** tm_stuck_begin() - no progress; until a frame is put, this counts */
-void tm_stuck_begin(struct tm_pager *p);
-
 /** tm_lane_finish() - the end of every entry point: serve and flush */
 void tm_lane_finish(struct tm_lane *lane);
 
 /** tm_total_storing() - blocks on their way out, over all lanes */
 u32 tm_total_storing(const struct tm_pager *p);
 
-/** tm_total_idle() - nothing under way on any lane */
-bool tm_total_idle(const struct tm_pager *p);
+/** tm_total_idle() - no transfer, nor @reserving, is under way on any lane */
+bool tm_total_idle(const struct tm_pager *p, bool reserving);
 
 #endif /* TM_CORE_PAGER_INTERNAL_H */

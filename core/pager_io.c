@@ -171,12 +171,8 @@ void tm_lane_frame_put(struct tm_lane *lane, u32 frame)
 	lane->frames_freed = true;
 	if (tm_unlikely(tm_load_relaxed(&p->stuck_ns)))
 		tm_store_relaxed(&p->stuck_ns, 0);
-}
-
-void tm_stuck_begin(struct tm_pager *p)
-{
-	if (!tm_load_relaxed(&p->stuck_ns))
-		tm_store_relaxed(&p->stuck_ns, p->ops->now(p->ctx));
+	if (tm_unlikely(tm_load_relaxed(&p->refused)))
+		tm_store_relaxed(&p->refused, 0);
 }
 
 u32 tm_total_storing(const struct tm_pager *p)
@@ -188,14 +184,14 @@ u32 tm_total_storing(const struct tm_pager *p)
 	return nr;
 }
 
-bool tm_total_idle(const struct tm_pager *p)
+bool tm_total_idle(const struct tm_pager *p, bool reserving)
 {
 	u32 i;
 
 	for (i = 0; i < p->config.nr_lanes; i++)
 		if (tm_load_relaxed(&p->lane[i]->fetching) ||
 		    tm_load_relaxed(&p->lane[i]->storing) ||
-		    tm_load_relaxed(&p->lane[i]->reserving))
+		    (reserving && tm_load_relaxed(&p->lane[i]->reserving)))
 			return false;
 	return true;
 }
@@ -363,7 +359,7 @@ static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
 	 * It stays in its frame until eviction comes to it again. That can be
 	 * at once, and go on for ever: it does not count as progress.
 	 */
-	tm_stuck_begin(p);
+	tm_store_relaxed(&p->refused, 1);
 	forgotten = tm_block_forget(p, b, &slot);
 	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 	if (forgotten)

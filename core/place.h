@@ -60,7 +60,7 @@ void tm_place_destroy(struct tm_place *place);
  * after the other lie one after the other.
  *
  * Returns 0; -EAGAIN when an extent must be reserved first (tm_place_wants());
- * -ENOSPC when every server is full or lost.
+ * -ENOSPC when every server is full or lost, or the limit is reached.
  */
 int tm_place_get(struct tm_place *place, struct tm_replica *replica);
 
@@ -77,7 +77,16 @@ void tm_place_put(struct tm_place *place, struct tm_replica replica);
  */
 bool tm_place_wants(struct tm_place *place, unsigned int *server);
 
-/** tm_place_extent_add() - the server gave an extent; may allocate */
+/**
+ * tm_place_extent_add() - the server gave an extent; may allocate
+ *
+ * All extents of a server have one size, a multiple of the block, and lie at
+ * multiples of it.
+ *
+ * Returns 0; -EINVAL when that is not so or it is held already, -EIO when the
+ * server is lost, -ENOMEM. On failure the extent was not taken, and the server
+ * counts as one that refused.
+ */
 int tm_place_extent_add(struct tm_place *place, unsigned int server, u64 addr,
 			u64 bytes);
 /** tm_place_extent_refused() - it has no more, until tm_place_server_room() */

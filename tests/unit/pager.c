@@ -260,6 +260,7 @@ static struct world *evicting(struct tm_pager_config c)
 		assert_int_equal(fault(w, i, true), TM_FAULT_DONE);
 		assert_true(w_access(w, i, true, &value));
 	}
+	w->now += 1000000;
 	assert_int_equal(fault(w, 100, true), TM_FAULT_PENDING);
 	assert_true(w_pending(w, 0, W_STORE) > 0);
 	assert_true(STAT(evict_direct) > 0);

@@ -445,6 +445,7 @@ static inline void w_drain(struct world *w, unsigned int lane)
 	do {
 		while (w->nr_requests[lane])
 			w_end(w, lane, 0, 0);
+		tm_add_return(&w->now, 100000);
 	} while (tm_pager_balance(w_lane(w, lane)) || w->nr_requests[lane]);
 }
 
