@@ -26,11 +26,11 @@ int tmje_mallctl(const char *name, void *old, size_t *old_len, void *new,
  */
 extern const char *tmje_malloc_conf_2_conf_harder;
 const char *tmje_malloc_conf_2_conf_harder =
-	"abort:false,abort_conf:false,confirm_conf:false,xmalloc:false,"
-	"zero:false,junk:false,stats_print:false,background_thread:false,"
-	"narenas:1,percpu_arena:disabled,retain:false,hpa:false,"
-	"cache_oblivious:false,oversize_threshold:0,metadata_thp:disabled,"
-	"tcache:true,lg_tcache_max:15,dirty_decay_ms:1000,muzzy_decay_ms:0";
+	"abort:false,abort_conf:false,confirm_conf:false,zero:false,"
+	"junk:false,stats_print:false,background_thread:false,narenas:1,"
+	"percpu_arena:disabled,retain:false,hpa:false,oversize_threshold:0,"
+	"metadata_thp:disabled,tcache:true,lg_tcache_max:15,"
+	"dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 /* What experimental.arenas_create_ext of jemalloc 5.3 takes; not in its header.
  */

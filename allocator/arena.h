@@ -37,7 +37,7 @@ void tm_arenas_purge(struct tm_arenas *arenas);
 /**
  * tm_arenas_alloc(), _realloc(), _free(), _usable() - as in malloc(3)
  *
- * For sizes and alignments below a chunk of the pages. NULL: no room.
+ * For sizes and alignments of at most 7/8 of the pages' chunk. NULL: no room.
  */
 void *tm_arenas_alloc(struct tm_arenas *arenas, size_t size, size_t alignment,
 		      bool zero);

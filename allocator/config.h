@@ -19,7 +19,7 @@ enum tm_mechanism { TM_MECHANISM_AUTO, TM_MECHANISM_MOVE, TM_MECHANISM_COPY };
 
 enum tm_fallback { TM_FALLBACK_FAIL, TM_FALLBACK_LOCAL };
 
-enum tm_uffd { TM_UFFD_FULL, TM_UFFD_LIMITED };
+enum tm_uffd_kind { TM_UFFD_FULL, TM_UFFD_LIMITED };
 
 #define TM_CONFIG_LANES_MAX 8
 

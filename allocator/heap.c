@@ -37,7 +37,8 @@ static struct tm_heap *create(void)
 		err = tm_arenas_create(h->pages, &h->arenas);
 	if (err)
 		goto err_stop;
-	h->chunk = tm_pages_chunk(h->pages);
+	/* Rounded up to jemalloc's class, and a page more, it fits a chunk. */
+	h->small_max = tm_pages_chunk(h->pages) / 8 * 7;
 	return h;
 
 err_stop:
@@ -94,7 +95,7 @@ static void __attribute__((noreturn)) die(const void *ptr)
 static void *try_alloc(struct tm_heap *h, size_t size, size_t alignment,
 		       bool zero)
 {
-	if (size < h->chunk && alignment < h->chunk)
+	if (size <= h->small_max && alignment <= h->small_max)
 		return tm_arenas_alloc(h->arenas, size, alignment, zero);
 	return tm_region_alloc(h->region, size ? size : 1, alignment,
 			       TM_RANGE_LARGE);
@@ -159,12 +160,12 @@ void *tm_heap_realloc(void *ptr, size_t size)
 	}
 	old = tm_heap_usable(ptr);
 	small = tm_pages_has(h->pages, ptr);
-	if (small && size < h->chunk) {
+	if (small && size <= h->small_max) {
 		new = tm_arenas_realloc(h->arenas, ptr, size);
 		if (new)
 			return new;
 	}
-	if (!small && size >= h->chunk &&
+	if (!small && size > h->small_max &&
 	    !tm_region_resize(h->region, ptr, size, TM_RANGE_LARGE))
 		return ptr;
 	new = tm_heap_alloc(size, 1, false);

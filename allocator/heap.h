@@ -27,7 +27,7 @@
 struct tm_heap {
 	uintptr_t base;
 	size_t size;
-	size_t chunk; /* below this an object goes to the arenas */
+	size_t small_max; /* sizes and alignments that go to the arenas */
 	struct tm_engine *engine;
 	struct tm_region *region;
 	struct tm_pages *pages;

@@ -195,7 +195,7 @@ static struct chunk *add_chunk(struct tm_pages *p)
 void *tm_pages_alloc(struct tm_pages *pages, size_t bytes, size_t alignment,
 		     bool *zero)
 {
-	unsigned int nr, page = 0;
+	unsigned int nr, page;
 	struct chunk *c;
 	char *addr = NULL;
 
@@ -205,8 +205,10 @@ void *tm_pages_alloc(struct tm_pages *pages, size_t bytes, size_t alignment,
 	nr = (unsigned int)(bytes / PAGE_BYTES);
 	tm_pages_lock(pages);
 	c = find(pages, nr, (unsigned int)(alignment / PAGE_BYTES), &page);
-	if (!c)
+	if (!c) {
 		c = add_chunk(pages);
+		page = 0;
+	}
 	if (c) {
 		addr = c->addr + (size_t)page * PAGE_BYTES;
 		*zero = page >= c->fresh;

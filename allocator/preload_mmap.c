@@ -13,6 +13,8 @@
  * Our own calls do not come here: the linker turns them into those of sys.c.
  * Lock order: none of its own.
  */
+/* Or else the header makes mmap another name of mmap64. */
+#undef _FILE_OFFSET_BITS
 #include "allocator/preload.h"
 
 #include <errno.h>

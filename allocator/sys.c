@@ -55,6 +55,8 @@ int tm_sys_mlockall(int flags)
 
 void *__wrap_mmap(void *addr, size_t bytes, int prot, int flags, int fd,
 		  off_t offset) WRAP(mmap);
+void *__wrap_mmap64(void *addr, size_t bytes, int prot, int flags, int fd,
+		    off_t offset) WRAP(mmap);
 int __wrap_munmap(void *addr, size_t bytes) WRAP(munmap);
 int __wrap_mprotect(void *addr, size_t bytes, int prot) WRAP(mprotect);
 int __wrap_madvise(void *addr, size_t bytes, int advice) WRAP(madvise);

@@ -97,7 +97,7 @@ void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request)
 	channel->free = slot->next;
 	slot->request = request;
 	slot->id = ++channel->sequence << TM_ID_INDEX_BITS | index;
-	slot->sent = false;
+	slot->sent = slot->resent = false;
 	slot->next = TM_SLOT_NONE;
 	slot->prev = channel->tail;
 	if (channel->tail == TM_SLOT_NONE)
@@ -108,6 +108,7 @@ void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request)
 	if (channel->unsent == TM_SLOT_NONE)
 		channel->unsent = index;
 	channel->under_way++;
+	channel->reserves += request->kind == TM_REQUEST_RESERVE;
 	encode(channel, slot);
 }
 
@@ -116,6 +117,9 @@ int tm_channel_submit(struct tm_channel *channel, struct tm_request *request)
 	if (tm_session_lost(channel->session))
 		return -EIO;
 	if (tm_channel_under_way(channel) + 1 >= channel->nr_slots)
+		return -EAGAIN;
+	if (request->kind == TM_REQUEST_RESERVE &&
+	    channel->reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
 	if (!tm_channel_under_way(channel))
 		channel->progress_ns = tm_channel_now();
@@ -146,6 +150,7 @@ void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,
 	slot->next = channel->free;
 	channel->free = index;
 	channel->under_way--;
+	channel->reserves -= request->kind == TM_REQUEST_RESERVE;
 	if (request != &channel->ping)
 		channel->completions++;
 	request->done(request, err);
@@ -164,8 +169,11 @@ void tm_channel_rewind(struct tm_channel *channel)
 	u32 i;
 
 	for (i = channel->head; i != TM_SLOT_NONE; i = channel->slots[i].next) {
-		channel->slots[i].sent = false;
-		encode(channel, &channel->slots[i]);
+		struct tm_slot *slot = &channel->slots[i];
+
+		slot->resent |= slot->sent;
+		slot->sent = false;
+		encode(channel, slot);
 	}
 	channel->unsent = channel->head;
 	channel->tx_done = 0;

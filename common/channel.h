@@ -30,12 +30,13 @@
  * @next: in the order of submission, or the next free one
  * @prev: in the order of submission
  * @sent: to the last byte, so that a reply may come
+ * @resent: it was sent over a former connection, too
  * @id: on the wire: a number that never comes again, and the slot's index
  */
 struct tm_slot {
 	struct tm_request *request;
 	u32 next, prev;
-	bool sent;
+	bool sent, resent;
 	u64 id;
 	struct tm_wire_header header;
 };
@@ -67,7 +68,7 @@ struct tm_channel {
 	enum tm_channel_state state;
 
 	struct tm_slot *slots;
-	u32 nr_slots, head, tail, unsent, free, under_way;
+	u32 nr_slots, head, tail, unsent, free, under_way, reserves;
 	u64 sequence;
 	size_t tx_done;
 	int tx_err;

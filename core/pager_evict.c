@@ -291,7 +291,7 @@ bool tm_reclaim(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
 	s64 used, limit, low, high, gone;
-	u32 low_mark;
+	u32 low_mark, nr;
 
 	high = frames_high(p, &low_mark);
 	low = low_mark;
@@ -305,6 +305,7 @@ bool tm_reclaim(struct tm_lane *lane)
 		tm_store_relaxed(&p->reclaim, 0);
 	if (!tm_load_relaxed(&p->reclaim) || gone >= high)
 		return false;
-	gone += tm_evict(lane, (u32)(high - gone), false);
-	return gone < high && tm_lane_room(lane, true);
+	nr = tm_evict(lane, (u32)(high - gone), false);
+	/* without success now, trying again at once would not help */
+	return nr && gone + nr < high && tm_lane_room(lane, true);
 }

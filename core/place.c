@@ -27,6 +27,7 @@
 #define AHEAD_BYTES (16ull << 20)
 #define AHEAD_SLOTS_MIN 16
 #define AHEAD_SLOTS_MAX 1024
+#define ASKED_MAX 4 /* of one server at one time */
 
 enum extent_state {
 	EXTENT_ABSENT,
@@ -353,6 +354,7 @@ bool tm_place_wants(struct tm_place *place, unsigned int *server)
 		next = place->ops->pick(&state, place->nr_servers,
 					place->candidate);
 		if (may_ask(place, &place->server[next]) &&
+		    place->server[next].asked < ASKED_MAX &&
 		    slots_ahead(place, &place->server[next]) <
 			    place->ahead_slots) {
 			place->server[next].asked++;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "server/server.h"
 
 #define PATIENCE_MS 1000
@@ -42,11 +43,16 @@ static void answer(struct tm_conn *conn, uint64_t id, enum tm_wire_type type,
 	tm_conn_reply(conn, &msg, NULL, 0);
 }
 
-/* The stream cannot be trusted any more. */
-static bool hang_up(struct tm_conn *conn)
+/* The stream cannot be trusted any more; say so if there is a way. */
+static bool hang_up(struct tm_conn *conn, const char *why)
 {
-	answer(conn, conn->msg.id, conn->msg.type, TM_STATUS_BAD_MESSAGE);
-	tm_conn_flush(conn);
+	tm_warn("hang up on session %llx: %s",
+		(unsigned long long)conn->session->id, why);
+	if (conn->msg.type >= TM_WIRE_RESERVE && conn->msg.type < TM_WIRE_BYE) {
+		answer(conn, conn->msg.id, conn->msg.type,
+		       TM_STATUS_BAD_MESSAGE);
+		tm_conn_flush(conn);
+	}
 	tm_conn_close(conn);
 	return false;
 }
@@ -81,8 +87,12 @@ bool tm_request_start(struct tm_conn *conn, const char *why)
 {
 	const struct tm_msg *msg = &conn->msg;
 
-	if (why || msg->reply || msg->epoch > conn->epoch)
-		return hang_up(conn);
+	if (!why && msg->reply)
+		why = "a reply where a request is due";
+	if (!why && msg->epoch > conn->epoch)
+		why = "an epoch that it does not have";
+	if (why)
+		return hang_up(conn, why);
 	conn->status = check(conn);
 	if (msg->type == TM_WIRE_WRITE && conn->status == TM_STATUS_OK)
 		conn->sink = tm_store_write_ptr(store_of(conn), msg->addr,
@@ -91,6 +101,36 @@ bool tm_request_start(struct tm_conn *conn, const char *why)
 }
 
 /* ---- RESERVE ------------------------------------------------------------ */
+
+/* The extent that this very RESERVE was given before; false if none was. */
+static bool find_grant(const struct tm_conn *conn, uint64_t id, uint64_t *addr)
+{
+	const struct tm_session *session = conn->session;
+	const struct tm_grant *granted = session->granted[conn->channel];
+	unsigned int i, nr = session->nr_granted[conn->channel];
+
+	if (nr > TM_PROTO_RESERVES_MAX)
+		nr = TM_PROTO_RESERVES_MAX;
+	for (i = 0; i < nr; i++) {
+		if (granted[i].id == id) {
+			*addr = granted[i].addr;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
+{
+	struct tm_session *session = conn->session;
+	unsigned int i = session->nr_granted[conn->channel]++ %
+			 TM_PROTO_RESERVES_MAX;
+
+	session->granted[conn->channel][i] = (struct tm_grant){
+		.id = id,
+		.addr = addr,
+	};
+}
 
 /* Returns false when there may be an extent later. */
 static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
@@ -105,16 +145,22 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 	};
 	int ret;
 
+	if (find_grant(conn, id, &msg.addr)) {
+		tm_conn_reply(conn, &msg, NULL, 0);
+		return true;
+	}
 	ret = tm_store_lend(&server->store, conn->session->id, &msg.addr);
 	if (ret == -ENOSPC && tm_sessions_reclaim(server))
 		ret = tm_store_lend(&server->store, conn->session->id,
 				    &msg.addr);
 	if (ret == -ENOSPC && !last)
 		return false;
-	if (ret)
+	if (ret) {
 		answer(conn, id, TM_WIRE_RESERVE, TM_STATUS_NO_MEMORY);
-	else
-		tm_conn_reply(conn, &msg, NULL, 0);
+		return true;
+	}
+	remember_grant(conn, id, msg.addr);
+	tm_conn_reply(conn, &msg, NULL, 0);
 	return true;
 }
 
@@ -296,7 +342,7 @@ bool tm_request_finish(struct tm_conn *conn)
 		conn->status = release(conn);
 	if (msg->type == TM_WIRE_BYE) {
 		if (conn->status != TM_STATUS_OK)
-			return hang_up(conn);
+			return hang_up(conn, "BYE with an old epoch");
 		bye(conn);
 		return false;
 	}

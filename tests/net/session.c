@@ -20,38 +20,14 @@
 #include <unistd.h>
 
 #include "common/session.h"
+#include "tests/net/load.h"
 #include "tests/net/peer.h"
 
-#define DEPTH 64
+#define DEPTH LOAD_DEPTH
 #define TIMEOUT_MS 800
 
-struct outcome {
-	atomic_uint lost, renewed;
-	char why[640];
-};
-
-static void on_lost(void *ctx, struct tm_session *session, const char *why)
-{
-	struct outcome *o = ctx;
-
-	snprintf(o->why, sizeof(o->why), "%s", why);
-	o->lost++;
-}
-
-static void on_renewed(void *ctx, struct tm_session *session)
-{
-	struct outcome *o = ctx;
-
-	o->renewed++;
-}
-
-static const struct tm_session_ops ops = {
-	.lost = on_lost,
-	.renewed = on_renewed,
-};
-
 static int try_open(struct peer *peer, unsigned int nr_channels,
-		    struct outcome *o, struct tm_session **session)
+		    struct load_outcome *o, struct tm_session **session)
 {
 	struct tm_map_server server = {.auth = TM_MAP_AUTH_PEERCRED};
 	const struct tm_session_config config = {
@@ -64,13 +40,13 @@ static int try_open(struct peer *peer, unsigned int nr_channels,
 
 	strcpy(server.address, peer->address);
 	memset(o, 0, sizeof(*o));
-	return tm_session_open(&config, &ops, o, session, o->why,
+	return tm_session_open(&config, &load_ops, o, session, o->why,
 			       sizeof(o->why));
 }
 
 static struct tm_session *open_session(struct peer *peer,
 				       unsigned int nr_channels,
-				       struct outcome *o)
+				       struct load_outcome *o)
 {
 	struct tm_session *session;
 
@@ -79,165 +55,16 @@ static struct tm_session *open_session(struct peer *peer,
 	return session;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Many requests at once, each with an area of its own, checked as they end. */
-#define AREA_BYTES (PEER_MEMORY_BYTES / DEPTH)
-
-struct job {
-	struct tm_request request;
-	uint8_t buf[AREA_BYTES];
-	uint32_t pattern;
-	bool busy;
-	int err;
-};
-
-struct load {
-	struct job jobs[DEPTH];
-	unsigned int seed, refused, completed;
-};
-
-static uint8_t pattern_at(uint32_t pattern, size_t i)
-{
-	return (pattern + i * 2654435761u) >> 13;
-}
-
-static void job_done(struct tm_request *request, int err)
-{
-	struct job *job = request->cookie;
-
-	assert_true(job->busy);
-	job->busy = false;
-	job->err = err;
-}
-
-/* Cut the buffer into pieces of odd sizes, some of a single byte. */
-static void scatter(struct load *load, struct job *job, size_t bytes)
-{
-	struct tm_request *r = &job->request;
-	size_t done = 0;
-
-	r->nr_iov = 0;
-	r->bytes = bytes;
-	while (done < bytes) {
-		size_t piece = 1 + rand_r(&load->seed) % 9001;
-
-		if (rand_r(&load->seed) % 4 == 0)
-			piece = 1 + rand_r(&load->seed) % 3;
-		if (piece > bytes - done || r->nr_iov == TM_REQUEST_IOV_MAX - 1)
-			piece = bytes - done;
-		r->iov[r->nr_iov].iov_base = job->buf + done;
-		r->iov[r->nr_iov++].iov_len = piece;
-		done += piece;
-	}
-}
-
-static void submit(struct tm_channel *channel, struct job *job)
-{
-	job->request.done = job_done;
-	job->request.cookie = job;
-	job->busy = true;
-	assert_int_equal(tm_channel_submit(channel, &job->request), 0);
-}
-
-static void submit_write(struct load *load, struct tm_channel *channel,
-			 struct job *job)
-{
-	unsigned int index = job - load->jobs;
-	size_t bytes = 1 + rand_r(&load->seed) % AREA_BYTES, i;
-
-	if (rand_r(&load->seed) % 2)
-		bytes = 1 + rand_r(&load->seed) % 5000;
-	job->pattern = rand_r(&load->seed);
-	for (i = 0; i < bytes; i++)
-		job->buf[i] = pattern_at(job->pattern, i);
-	job->request.kind = TM_REQUEST_WRITE;
-	job->request.addr = (uint64_t)index * AREA_BYTES;
-	scatter(load, job, bytes);
-	submit(channel, job);
-}
-
-static void submit_read(struct load *load, struct tm_channel *channel,
-			struct job *job)
-{
-	memset(job->buf, 0xee, job->request.bytes);
-	job->request.kind = TM_REQUEST_READ;
-	scatter(load, job, job->request.bytes);
-	submit(channel, job);
-}
-
-static void check_read(struct load *load, struct job *job)
-{
-	size_t i;
-
-	if (job->err == -EFAULT) {
-		load->refused++;
-		return;
-	}
-	assert_int_equal(job->err, 0);
-	for (i = 0; i < job->request.bytes; i++)
-		if (job->buf[i] != pattern_at(job->pattern, i))
-			fail_msg("wrong byte %zu of %zu", i,
-				 (size_t)job->request.bytes);
-}
-
-/* Write and read back with 64 requests under way, `target` times. */
-static void run_load(struct load *load, struct tm_channel *channel,
-		     unsigned int target)
-{
-	unsigned int i;
-
-	for (i = 0; i < DEPTH; i++)
-		submit_write(load, channel, &load->jobs[i]);
-	assert_int_equal(tm_channel_submit(channel, &load->jobs[0].request),
-			 -EAGAIN);
-	while (load->completed < target) {
-		assert_true(tm_channel_wait(channel) > 0);
-		for (i = 0; i < DEPTH; i++) {
-			struct job *job = &load->jobs[i];
-
-			if (job->busy)
-				continue;
-			load->completed++;
-			if (job->request.kind == TM_REQUEST_WRITE) {
-				assert_int_equal(job->err, 0);
-				submit_read(load, channel, job);
-			} else {
-				check_read(load, job);
-				submit_write(load, channel, job);
-			}
-		}
-	}
-	while (tm_channel_wait(channel) > 0)
-		;
-	assert_int_equal(tm_channel_under_way(channel), 0);
-}
-
-static struct load *new_load(void)
-{
-	struct load *load = calloc(1, sizeof(*load));
-
-	assert_non_null(load);
-	load->seed = 1;
-	return load;
-}
-
 static void content(enum peer_lie lie, unsigned int target)
 {
-	struct load *load = new_load();
+	struct load *load = load_create(0);
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 
 	peer_start(&peer, lie);
 	session = open_session(&peer, 1, &o);
-	run_load(load, tm_session_channel(session, 0), target);
+	load_run(load, tm_session_channel(session, 0), target);
 	if (lie == PEER_SHUFFLE)
 		assert_true(load->refused > 0);
 	else
@@ -247,7 +74,7 @@ static void content(enum peer_lie lie, unsigned int target)
 	tm_session_close(session);
 	assert_int_equal(peer.byes, 1);
 	peer_stop(&peer);
-	free(load);
+	load_destroy(load);
 }
 
 static void content_in_order(void **state)
@@ -267,20 +94,20 @@ static void content_in_pieces(void **state)
 
 static void content_over_cuts(void **state)
 {
-	struct load *load = new_load();
+	struct load *load = load_create(0);
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 
 	peer_start(&peer, PEER_CUTS);
 	peer.cut_bytes = 1234567;
 	session = open_session(&peer, 1, &o);
-	run_load(load, tm_session_channel(session, 0), 1500);
+	load_run(load, tm_session_channel(session, 0), 1500);
 	assert_int_equal(o.lost, 0);
 	assert_true(o.renewed > 10);
 	tm_session_close(session);
 	peer_stop(&peer);
-	free(load);
+	load_destroy(load);
 }
 
 static void reserve_and_discard(void **state)
@@ -288,7 +115,7 @@ static void reserve_and_discard(void **state)
 	struct tm_request r = {.kind = TM_REQUEST_RESERVE};
 	struct tm_channel *channel;
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 
 	peer_start(&peer, PEER_HONEST);
@@ -318,14 +145,14 @@ static void reserve_and_discard(void **state)
 static void refused(enum peer_lie lie, int expected, const char *text)
 {
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 	uint64_t start;
 
 	peer_start(&peer, lie);
-	start = now_ms();
+	start = load_now_ms();
 	assert_int_equal(try_open(&peer, 2, &o, &session), expected);
-	assert_true(now_ms() - start < TIMEOUT_MS + 500);
+	assert_true(load_now_ms() - start < TIMEOUT_MS + 500);
 	if (!strstr(o.why, text) || !strstr(o.why, peer.address))
 		fail_msg("unclear: %s", o.why);
 	peer_stop(&peer);
@@ -346,7 +173,7 @@ static void nobody_there(void **state)
 {
 	struct peer peer = {.address = "unix:/nonexistent/teramem"};
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 
 	assert_int_equal(try_open(&peer, 1, &o, &session), -ECONNREFUSED);
 	assert_non_null(strstr(o.why, "is the server running?"));
@@ -365,11 +192,11 @@ static void nobody_there(void **state)
 /* Once open, the peer begins to lie: everything ends with -EIO, in time. */
 static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 {
-	struct load *load = new_load();
+	struct load *load = load_create(0);
 	struct tm_session *session;
 	struct tm_channel *channel;
 	struct tm_request r = {.kind = TM_REQUEST_PING};
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 	uint64_t start;
 	int i;
@@ -378,14 +205,14 @@ static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 	session = open_session(&peer, 1, &o);
 	channel = tm_session_channel(session, 0);
 	peer.lie = lie;
-	start = now_ms();
+	start = load_now_ms();
 	for (i = 0; i < 8; i++) {
 		load->jobs[i].request.bytes = 4096;
-		submit_read(load, channel, &load->jobs[i]);
+		load_read(load, channel, &load->jobs[i]);
 	}
 	while (tm_channel_under_way(channel)) {
 		tm_channel_wait(channel);
-		if (now_ms() - start > limit_ms)
+		if (load_now_ms() - start > limit_ms)
 			fail_msg("lie %d: still waiting after %u ms", lie,
 				 limit_ms);
 	}
@@ -398,7 +225,7 @@ static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 	assert_int_equal(tm_channel_call(channel, &r), -EIO);
 	tm_session_close(session);
 	peer_stop(&peer);
-	free(load);
+	load_destroy(load);
 }
 
 static void reply_lies(void **state)
@@ -419,10 +246,10 @@ static void reply_lies(void **state)
 
 static void silence(void **state)
 {
-	uint64_t start = now_ms();
+	uint64_t start = load_now_ms();
 
 	ends(PEER_SILENT, 2 * TIMEOUT_MS, "no sign of life");
-	assert_true(now_ms() - start > TIMEOUT_MS * 3 / 4);
+	assert_true(load_now_ms() - start > TIMEOUT_MS * 3 / 4);
 	ends(PEER_PINGS_ONLY, 5 * TIMEOUT_MS, "requests unanswered");
 }
 
@@ -431,14 +258,14 @@ static void idle(void **state)
 {
 	struct tm_session *session;
 	struct tm_channel *channel;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 	uint64_t start;
 
 	peer_start(&peer, PEER_HONEST);
 	session = open_session(&peer, 1, &o);
 	channel = tm_session_channel(session, 0);
-	for (start = now_ms(); now_ms() - start < 2 * TIMEOUT_MS;) {
+	for (start = load_now_ms(); load_now_ms() - start < 2 * TIMEOUT_MS;) {
 		struct pollfd p = {.fd = tm_channel_fd(channel, &p.events)};
 
 		poll(&p, 1, tm_channel_wait_ms(channel));
@@ -448,14 +275,15 @@ static void idle(void **state)
 	assert_int_equal(o.renewed, 0);
 
 	peer_stop(&peer);
-	for (start = now_ms(); !o.lost && now_ms() - start < 2 * TIMEOUT_MS;) {
+	for (start = load_now_ms();
+	     !o.lost && load_now_ms() - start < 2 * TIMEOUT_MS;) {
 		struct pollfd p = {.fd = tm_channel_fd(channel, &p.events)};
 
 		poll(&p, 1, tm_channel_wait_ms(channel));
 		tm_channel_process(channel);
 	}
 	assert_int_equal(o.lost, 1);
-	assert_true(now_ms() - start < 1000);
+	assert_true(load_now_ms() - start < 1000);
 	tm_session_close(session);
 }
 
@@ -463,7 +291,7 @@ static void grace_over(void **state)
 {
 	struct tm_request r = {.kind = TM_REQUEST_PING};
 	struct tm_session *session;
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 	uint64_t start;
 
@@ -471,10 +299,10 @@ static void grace_over(void **state)
 	session = open_session(&peer, 1, &o);
 	peer.no_session = true;
 	peer.lie = PEER_CLOSES;
-	start = now_ms();
+	start = load_now_ms();
 	assert_int_equal(tm_channel_call(tm_session_channel(session, 0), &r),
 			 -EIO);
-	assert_true(now_ms() - start < 500);
+	assert_true(load_now_ms() - start < 500);
 	assert_int_equal(o.lost, 1);
 	assert_non_null(strstr(o.why, "unknown or expired session"));
 	tm_session_close(session);
@@ -505,7 +333,7 @@ static void lost_once(void **state)
 {
 	struct tm_session *session;
 	struct lane lanes[4];
-	struct outcome o;
+	struct load_outcome o;
 	struct peer peer;
 	uint64_t start;
 	int i;
@@ -522,13 +350,13 @@ static void lost_once(void **state)
 	}
 	usleep(100000);
 	peer_stop(&peer);
-	start = now_ms();
+	start = load_now_ms();
 	for (i = 0; i < 4; i++) {
 		pthread_join(lanes[i].thread, NULL);
 		assert_int_equal(lanes[i].err, -EIO);
 		assert_true(lanes[i].completed > 1);
 	}
-	assert_true(now_ms() - start < 1000);
+	assert_true(load_now_ms() - start < 1000);
 	assert_int_equal(o.lost, 1);
 	tm_session_close(session);
 }

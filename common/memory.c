@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * How much memory may still be populated: asked before each extent, because a
- * populated extent that does not fit costs a process its life, not an errno.
+ * How much memory may still be populated: asked before memory is lent, because
+ * populated memory that does not fit costs a process its life, not an errno.
  *
  * An estimate: others allocate at the same time. It errs on the safe side, and
  * counts page cache as free. No locks.
@@ -15,7 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "server/server.h"
+#include "common/memory.h"
+
+/* Version 1 says LONG_MAX rounded down to a page where there is no limit. */
+#define UNLIMITED_V1 (1ULL << 60)
 
 /* Left to the rest of the machine or cgroup. */
 #define MARGIN_BYTES (32u << 20)
@@ -93,6 +96,8 @@ static uint64_t cgroup_room(const struct cgroup_files *files, const char *dir)
 	if (read_text(path, text, sizeof(text)) <= 0 || text[0] == 'm')
 		return UINT64_MAX;
 	limit = strtoull(text, NULL, 10);
+	if (limit >= UNLIMITED_V1)
+		return UINT64_MAX;
 	snprintf(path, sizeof(path), "%s/%s", dir, files->usage);
 	if (read_text(path, text, sizeof(text)) <= 0)
 		return UINT64_MAX;
@@ -125,7 +130,7 @@ static uint64_t cgroup_walk(const struct cgroup_files *files, const char *path)
 }
 
 /* Lines are "ID:CONTROLLERS:PATH"; version 2 has ID 0 and no controllers. */
-static uint64_t cgroups_room(void)
+uint64_t tm_memory_cgroup_headroom(void)
 {
 	uint64_t least = UINT64_MAX;
 	char text[8192], *line, *rest, *path;
@@ -153,5 +158,5 @@ uint64_t tm_memory_headroom(void)
 
 	if (read_text("/proc/meminfo", text, sizeof(text)) > 0)
 		available = number_of(text, "MemAvailable:") << 10;
-	return room(min_u64(available, cgroups_room()), MARGIN_BYTES);
+	return room(min_u64(available, tm_memory_cgroup_headroom()), MARGIN_BYTES);
 }

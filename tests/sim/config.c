@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a seed means. Half of all runs lack any one kind of fault, so that each
+ * kind is also seen alone and the strict checks (nothing may fail) get their
+ * share.
+ */
+#include "tests/sim/sim.h"
+
+u64 sim_random(u64 below)
+{
+	u64 x = sim.rng += 0x9e3779b97f4a7c15ull; /* splitmix64 */
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	x ^= x >> 31;
+	return below ? x % below : x;
+}
+
+bool sim_chance(unsigned int per_mille)
+{
+	return per_mille && sim_random(1000) < per_mille;
+}
+
+static u32 between(u32 low, u32 high)
+{
+	return low + (u32)sim_random(high - low + 1);
+}
+
+/* A chance that is zero in half of the runs. */
+static unsigned int perhaps(unsigned int most)
+{
+	return sim_random(2) ? 1 + (unsigned int)sim_random(most) : 0;
+}
+
+static void draw_servers(struct sim_config *c)
+{
+	u32 needed = (u32)(c->pager.nr_blocks + c->extent_slots - 1) /
+		     c->extent_slots;
+	u32 total = 0, i;
+
+	/* Exactly enough, plenty, or (rarely) too little. */
+	switch (sim_random(8)) {
+	case 0:
+		c->extents_limit = needed;
+		break;
+	case 1:
+		c->extents_limit = between(1, needed);
+		break;
+	default:
+		c->extents_limit = ~(u64)0;
+	}
+	needed += sim_random(4) ? between(0, 2 * needed) : 0;
+	while (total < needed) {
+		i = (u32)sim_random(c->pager.nr_servers);
+		if (c->server_extents[i] == SIM_EXTENTS_MAX)
+			i = (i + 1) % c->pager.nr_servers;
+		if (c->server_extents[i] == SIM_EXTENTS_MAX)
+			break;
+		c->server_extents[i]++;
+		total++;
+	}
+}
+
+void sim_config_draw(struct sim_config *c, u64 seed)
+{
+	struct tm_pager_config *p = &c->pager;
+	u32 io_blocks;
+
+	memset(c, 0, sizeof(*c));
+	c->seed = seed;
+	p->nr_servers = between(1, SIM_SERVERS_MAX);
+	c->extent_slots = between(1, SIM_EXTENT_SLOTS_MAX);
+	p->nr_blocks = between(16, c->extent_slots * SIM_EXTENTS_MAX / 2);
+	if (p->nr_blocks > SIM_BLOCKS_MAX)
+		p->nr_blocks = SIM_BLOCKS_MAX;
+	p->nr_frames = sim_random(3) ? between(4, (u32)p->nr_blocks / 2) :
+				       between(4, 12);
+	if (p->nr_frames > SIM_FRAMES_MAX)
+		p->nr_frames = SIM_FRAMES_MAX;
+	p->block_shift = between(TM_BLOCK_SHIFT_MIN, TM_BLOCK_SHIFT_MAX);
+	p->nr_lanes = between(1, SIM_LANES_MAX);
+	p->io_depth = between(1, 32);
+	io_blocks = between(1, 16);
+	p->io_bytes = io_blocks << p->block_shift;
+	p->prefetch_blocks = sim_random(4) ? between(1, 24) : 0;
+	p->stall_ms = between(1000, 3000);
+	p->replace = tm_replace_find(sim_random(2) ? "fifo" : "lru");
+	p->place = tm_place_find(sim_random(2) ? "simple" : "rr");
+	p->can_cache = sim_random(2);
+	c->exact_dirty = sim_random(2);
+	c->accessed_bits = sim_random(2);
+	c->nr_threads = between(1, SIM_THREADS_MAX);
+	c->write_percent = between(0, 4) * 20;
+	draw_servers(c);
+
+	c->yield = sim_random(4) ? between(1, 400) : 0;
+	c->preempt = perhaps(200);
+	c->resend = perhaps(100);
+	c->lose = perhaps(20);
+	c->late = perhaps(50);
+	c->refuse_fetch = sim_random(4) ? 0 : perhaps(10);
+	c->refuse_store = perhaps(20);
+	c->refuse_reserve = perhaps(200);
+	c->damage = perhaps(20);
+	c->kill = sim_random(4) ? 0 : perhaps(20);
+	c->pin = perhaps(20);
+	c->map_error = sim_random(4) ? 0 : perhaps(5);
+	c->limit = perhaps(10);
+	c->discard = perhaps(20);
+	c->abandon = perhaps(20);
+}

@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The simulated transport and the servers behind it.
+ *
+ * A request is delivered once, or twice when its connection broke in between
+ * (requests are idempotent), or late; its completion comes back later still,
+ * in any order. What a request of a lost server did is anyone's guess, as in
+ * life; it ends with -EIO.
+ */
+#include "tests/sim/sim.h"
+
+#define REQUESTS_MAX 2048
+
+enum kind { NONE, FETCH, STORE, DISCARD, RESERVE, RELEASE };
+
+struct net_request {
+	enum kind kind;
+	u64 seq; /* order of submission */
+	u64 deliver_ns;
+	u64 complete_ns;
+	bool delivered;
+	bool again; /* to be delivered once more */
+	bool completing;
+	int status;
+	unsigned int lane;
+	unsigned int server;
+	u64 addr;
+	u64 bytes;
+	struct tm_io *io;
+	struct content content[TM_IO_BLOCKS];
+};
+
+static struct net_request requests[REQUESTS_MAX];
+static unsigned int nr_requests; /* slots of the table ever used */
+static unsigned int under_way;
+static u64 last_seq;
+
+static u64 block_bytes(void)
+{
+	return 1ull << sim.config.pager.block_shift;
+}
+
+static u64 extent_bytes(void)
+{
+	return (u64)sim.config.extent_slots << sim.config.pager.block_shift;
+}
+
+static bool disturbed(unsigned int per_mille)
+{
+	return !sim.calm && sim_chance(per_mille);
+}
+
+void net_init(void)
+{
+	unsigned int i, k;
+
+	memset(requests, 0, sizeof(requests));
+	nr_requests = under_way = 0;
+	last_seq = 0;
+	for (i = 0; i < sim.config.pager.nr_servers; i++) {
+		sim.server[i].alive = true;
+		for (k = 0; k < SIM_SLOTS_MAX; k++)
+			sim.server[i].slot[k].owner = SIM_NO_BLOCK;
+	}
+}
+
+static struct net_request *submit(enum kind kind, unsigned int lane,
+				  unsigned int server, u64 addr, u64 bytes)
+{
+	const struct sim_config *c = &sim.config;
+	struct net_request *r = requests;
+
+	while (r < requests + nr_requests && r->kind != NONE)
+		r++;
+	sim_check(r < requests + REQUESTS_MAX, "too many requests under way");
+	if (r == requests + nr_requests)
+		nr_requests++;
+	sim_check(server < c->pager.nr_servers, "server %u", server);
+
+	memset(r, 0, offsetof(struct net_request, content));
+	r->kind = kind;
+	r->seq = ++last_seq;
+	r->lane = lane;
+	r->server = server;
+	r->addr = addr;
+	r->bytes = bytes;
+	r->deliver_ns = sim.now + sim_random(100000);
+	if (disturbed(c->lose))
+		r->deliver_ns += sim_random(200 * SIM_MS);
+	/* The answer to the others is remembered by the server. */
+	r->again = kind != RESERVE && kind != RELEASE && disturbed(c->resend);
+	r->complete_ns = r->deliver_ns + sim_random(100000);
+	if (disturbed(c->late))
+		r->complete_ns += sim_random(100 * SIM_MS);
+	under_way++;
+	return r;
+}
+
+/* The slots that a range of a server covers; all must be the session's. */
+static struct sim_slot *slots_at(unsigned int server, u64 addr, u64 bytes)
+{
+	struct sim_server *s = &sim.server[server];
+	u64 first = addr / extent_bytes();
+	u64 last = (addr + bytes - 1) / extent_bytes();
+	u64 i;
+
+	sim_check(bytes && addr % block_bytes() == 0 &&
+			  bytes % block_bytes() == 0,
+		  "address %llx, %llu bytes", (unsigned long long)addr,
+		  (unsigned long long)bytes);
+	for (i = first; i <= last; i++)
+		sim_check(i < SIM_EXTENTS_MAX && s->held[i],
+			  "server %u: address %llx, %llu bytes are not ours",
+			  server, (unsigned long long)addr,
+			  (unsigned long long)bytes);
+	return &s->slot[addr / block_bytes()];
+}
+
+static void slot_spoil(struct sim_slot *slot)
+{
+	unsigned int i;
+
+	for (i = 0; i < SIM_WORDS; i++)
+		slot->content.word[i] = sim_random(0);
+	slot->owner = SIM_NO_BLOCK;
+}
+
+/* The copy there is not what was stored any more. */
+static void slot_damaged(const struct sim_slot *slot)
+{
+	if (slot->owner != SIM_NO_BLOCK)
+		sim.block[slot->owner].causes |= CAUSE_DAMAGED;
+}
+
+static void content_damage(struct content *content, const struct sim_slot *slot,
+			   unsigned int server)
+{
+	switch (sim_random(4)) {
+	case 0: /* flipped */
+		content->word[sim_random(SIM_WORDS)] ^= 1ull << sim_random(64);
+		break;
+	case 1: /* zeroed */
+		memset(content, 0, sizeof(*content));
+		break;
+	case 2: /* stale */
+		*content = slot->old;
+		break;
+	default: /* misdirected */
+		slot = sim.server[server].slot;
+		*content = slot[sim_random(SIM_SLOTS_MAX)].content;
+	}
+}
+
+static void deliver_fetch(struct net_request *r)
+{
+	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);
+	unsigned int i;
+
+	if (disturbed(sim.config.refuse_fetch)) {
+		r->status = -EIO;
+		for (i = 0; i < r->io->nr; i++)
+			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
+		return;
+	}
+	for (i = 0; i < r->io->nr; i++) {
+		struct sim_block *b = &sim.block[r->io->seg[i].block];
+
+		if (disturbed(sim.config.damage)) {
+			/* What is kept, or this reply only? */
+			if (!sim_random(4)) {
+				content_damage(&slot[i].content, &slot[i],
+					       r->server);
+				slot_damaged(&slot[i]);
+			}
+			r->content[i] = slot[i].content;
+			content_damage(&r->content[i], &slot[i], r->server);
+			sim_trace("damaged reply for block %llu",
+				  (unsigned long long)r->io->seg[i].block);
+			if (++b->damaged > 1)
+				b->causes |= CAUSE_DAMAGED;
+		} else {
+			r->content[i] = slot[i].content;
+			b->damaged = 0;
+		}
+	}
+}
+
+static void deliver_store(struct net_request *r)
+{
+	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);
+	unsigned int i;
+
+	r->status = 0;
+	if (disturbed(sim.config.refuse_store)) {
+		r->status = -EIO;
+		return;
+	}
+	if (sim.config.sabotage == SABOTAGE_STORE && !sim_random(50))
+		return;
+	for (i = 0; i < r->io->nr; i++) {
+		u64 block = r->io->seg[i].block;
+		struct sim_block *b = &sim.block[block];
+		const struct content *now;
+
+		now = glue_stored_content(block, r->io->seg[i].frame);
+		sim_check(!memcmp(now, &r->content[i], sizeof(*now)),
+			  "bytes of block %llu changed during a store",
+			  (unsigned long long)block);
+		slot[i].old = slot[i].content;
+		slot[i].content = *now;
+		slot[i].owner = block;
+		b->causes &= ~CAUSE_DAMAGED;
+		b->damaged = 0;
+		if (disturbed(sim.config.damage)) {
+			content_damage(&slot[i].content, &slot[i],
+					       r->server);
+			slot_damaged(&slot[i]);
+			sim_trace("damaged copy of block %llu",
+				  (unsigned long long)block);
+		}
+	}
+}
+
+static void deliver_reserve(struct net_request *r)
+{
+	struct sim_server *s = &sim.server[r->server];
+	u64 i;
+
+	r->status = -ENOMEM;
+	if (s->nr_held >= sim.config.server_extents[r->server] ||
+	    disturbed(sim.config.refuse_reserve))
+		return;
+	/* By chance in a row or scattered. */
+	i = sim_random(2) ? 0 : sim_random(SIM_EXTENTS_MAX);
+	while (s->held[i])
+		i = (i + 1) % SIM_EXTENTS_MAX;
+	s->held[i] = true;
+	s->nr_held++;
+	r->status = 0;
+	r->addr = i * extent_bytes();
+	r->bytes = extent_bytes();
+}
+
+static void deliver_release(struct net_request *r)
+{
+	struct sim_server *s = &sim.server[r->server];
+	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);
+	u32 i;
+
+	sim_check(r->addr % extent_bytes() == 0 && r->bytes == extent_bytes(),
+		  "release of half an extent");
+	for (i = 0; i < sim.config.extent_slots; i++)
+		slot_spoil(&slot[i]);
+	s->held[r->addr / extent_bytes()] = false;
+	s->nr_held--;
+}
+
+static bool overlap(const struct net_request *a, const struct net_request *b)
+{
+	return a->server == b->server && a->addr < b->addr + b->bytes &&
+	       b->addr < a->addr + a->bytes;
+}
+
+static bool orders(const struct net_request *r)
+{
+	return r->kind == DISCARD || r->kind == RELEASE;
+}
+
+static void deliver(struct net_request *r)
+{
+	struct net_request *q;
+	u64 i;
+
+	/* Discards are ordered among all that touches the same bytes. */
+	for (q = requests; q < requests + nr_requests; q++) {
+		if (q->kind == NONE || q->kind == RESERVE || q->seq >= r->seq ||
+		    (q->delivered && !q->again) || r->kind == RESERVE ||
+		    !overlap(q, r))
+			continue;
+		if (orders(q) || orders(r)) {
+			q->again = false;
+			deliver(q);
+		} else {
+			sim_check(q->kind != STORE || r->kind != STORE,
+				  "two stores to one address at one time");
+		}
+	}
+	r->delivered = true;
+	if (!sim.server[r->server].alive) {
+		r->status = -EIO;
+		return;
+	}
+	switch (r->kind) {
+	case FETCH:
+		deliver_fetch(r);
+		break;
+	case STORE:
+		deliver_store(r);
+		break;
+	case RESERVE:
+		deliver_reserve(r);
+		break;
+	case RELEASE:
+		deliver_release(r);
+		break;
+	default:
+		for (i = 0; i < r->bytes / block_bytes(); i++)
+			slot_spoil(slots_at(r->server, r->addr, r->bytes) + i);
+	}
+}
+
+void net_deliver(void)
+{
+	struct net_request *r;
+
+	for (r = requests; r < requests + nr_requests; r++) {
+		if (r->kind == NONE || (r->delivered && !r->again) ||
+		    r->deliver_ns > sim.now)
+			continue;
+		if (!r->delivered && r->again) {
+			deliver(r);
+			r->deliver_ns = sim.now + sim_random(50 * SIM_MS);
+			r->complete_ns = r->deliver_ns + sim_random(100000);
+			continue;
+		}
+		r->again = false;
+		deliver(r);
+	}
+}
+
+static void run_complete(struct sim_task *task, struct tm_lane *lane)
+{
+	struct net_request *r = task->request;
+	struct tm_io *io = r->io;
+	enum kind kind = r->kind;
+	u64 addr = r->addr, bytes = r->bytes;
+	unsigned int server = r->server, i;
+	int status = r->status;
+
+	for (i = 0; io && i < io->nr; i++) {
+		if (kind == STORE)
+			sim.frame[io->seg[i].frame].stores--;
+		else if (status)
+			glue_not_filled(io->seg[i].block, io->seg[i].frame);
+		else
+			glue_filled(io->seg[i].block, io->seg[i].frame,
+				    &r->content[i]);
+	}
+	r->kind = NONE;
+	under_way--;
+	sim_trace("%s server %u addr %llx ends: %d",
+		  kind == FETCH	  ? "fetch" :
+		  kind == STORE	  ? "store" :
+		  kind == RESERVE ? "reserve" :
+				    "discard",
+		  server, (unsigned long long)addr, status);
+	if (kind == FETCH)
+		tm_pager_fetched(io, status);
+	else if (kind == STORE)
+		tm_pager_stored(io, status);
+	else if (kind == RESERVE)
+		tm_pager_reserved(lane, server, addr, bytes, status);
+}
+
+bool net_complete(void)
+{
+	unsigned int i, k;
+
+	if (!nr_requests)
+		return false;
+	i = (unsigned int)sim_random(nr_requests);
+	for (k = 0; k < nr_requests; k++, i = (i + 1) % nr_requests) {
+		struct net_request *r = &requests[i];
+		const struct sim_task task = { .run = run_complete,
+					       .request = r };
+
+		if (r->kind == NONE || !r->delivered || r->again ||
+		    r->complete_ns > sim.now || !sched_lane_idle(r->lane))
+			continue;
+		sched_start(r->lane, &task);
+		return true;
+	}
+	return false;
+}
+
+void net_next(u64 *when)
+{
+	const struct net_request *r;
+
+	for (r = requests; r < requests + nr_requests; r++) {
+		u64 ns = !r->delivered || r->again ? r->deliver_ns :
+						     r->complete_ns;
+
+		if (r->kind != NONE && ns < *when)
+			*when = ns;
+	}
+}
+
+unsigned int net_under_way(void)
+{
+	return under_way;
+}
+
+/* Are the block's bytes in local memory, for good? */
+static bool local(u64 block)
+{
+	unsigned int i;
+
+	for (i = 0; i < sim.config.pager.nr_frames; i++) {
+		const struct sim_frame *f = &sim.frame[i];
+
+		if (f->block != block)
+			continue;
+		/* A lane in the middle of a call may be giving it up. */
+		if (f->state == FRAME_MAPPED)
+			return !sim.block[block].ops;
+		if (f->state == FRAME_STABLE)
+			return f->stores || sched_all_idle();
+	}
+	return false;
+}
+
+void net_server_lost(unsigned int server)
+{
+	struct sim_server *s = &sim.server[server];
+	struct net_request *r;
+	unsigned int i;
+
+	s->alive = false;
+	for (i = 0; i < SIM_SLOTS_MAX; i++)
+		if (s->slot[i].owner != SIM_NO_BLOCK &&
+		    !local(s->slot[i].owner))
+			sim.block[s->slot[i].owner].causes |= CAUSE_SERVER_LOST;
+	for (r = requests; r < requests + nr_requests; r++) {
+		if (r->kind == NONE || r->server != server)
+			continue;
+		r->delivered = true;
+		r->again = false;
+		r->status = -EIO;
+		r->complete_ns = sim.now + sim_random(SIM_MS);
+	}
+}
+
+static struct net_request *submit_io(enum kind kind, struct tm_io *io)
+{
+	unsigned int lane = tm_lane_index(io->lane), i, blocks = 0;
+	const struct tm_pager_config *p = &sim.config.pager;
+	struct net_request *r;
+
+	sim_check(io->nr >= 1 && io->nr <= TM_IO_BLOCKS &&
+			  (io->nr == 1 || io->nr * block_bytes() <= p->io_bytes),
+		  "request of %u blocks", io->nr);
+	sim_trace("%s block %llu frame %u, %u blocks, server %u addr %llx",
+		  kind == FETCH ? "fetch" : "store",
+		  (unsigned long long)io->seg[0].block, io->seg[0].frame,
+		  io->nr, io->server, (unsigned long long)io->addr);
+	r = submit(kind, lane, io->server, io->addr, io->nr * block_bytes());
+	r->io = io;
+	for (i = 0; i < nr_requests; i++)
+		if (requests[i].kind != NONE && requests[i].io &&
+		    requests[i].lane == lane)
+			blocks += requests[i].io->nr;
+	sim_check(blocks <= p->io_depth, "%u blocks under way on lane %u",
+		  blocks, lane);
+	return r;
+}
+
+void net_fetch(struct tm_io *io)
+{
+	sim.fetches++;
+	submit_io(FETCH, io);
+}
+
+void net_store(struct tm_io *io)
+{
+	struct net_request *r = submit_io(STORE, io);
+	unsigned int i;
+
+	sim.stores++;
+	for (i = 0; i < io->nr; i++)
+		r->content[i] = *glue_stored_content(io->seg[i].block,
+						     io->seg[i].frame);
+}
+
+void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes)
+{
+	sim_trace("discard server %u addr %llx, %llu bytes", server,
+		  (unsigned long long)addr, (unsigned long long)bytes);
+	submit(DISCARD, tm_lane_index(lane), server, addr, bytes);
+	sched_yield_lane();
+}
+
+void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
+{
+	sim_trace("reserve server %u", server);
+	submit(RESERVE, tm_lane_index(lane), server, 0, 0);
+	sched_yield_lane();
+}
+
+void net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes)
+{
+	sim_trace("release server %u addr %llx", server,
+		  (unsigned long long)addr);
+	submit(RELEASE, tm_lane_index(lane), server, addr, bytes);
+	sched_yield_lane();
+}
