@@ -115,13 +115,15 @@ static bool calls_us(void)
 static void init(void)
 {
 	size_t size = SIZE_MAX;
+	const char *map;
 
 	if (!tm_load_acquire(&next.malloc))
 		resolve();
 	/* Very early the C library has no environment yet: ask again later. */
 	if (!environ)
 		return;
-	in_job = secure_getenv("TERAMEM_JOB_MAP") != NULL;
+	map = secure_getenv("TERAMEM_JOB_MAP");
+	in_job = map && *map;
 	if (in_job && calls_us())
 		size = tm_config_get()->threshold_bytes;
 	tm_store_release(&threshold, size);

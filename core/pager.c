@@ -202,7 +202,7 @@ void tm_pager_usage(struct tm_pager *p, struct tm_pager_usage *usage)
 		leaves += tm_load_relaxed(&p->lane[i]->leaves.taken);
 	usage->metadata_bytes = leaves * sizeof(struct tm_leaf) +
 				(u64)p->frames.nr * sizeof(struct tm_frame);
-	usage->idle = tm_total_idle(p);
+	usage->idle = tm_total_idle(p, true);
 }
 
 /* Faults that came while the block map's reserve was empty. */
@@ -233,7 +233,8 @@ static void stall_check(struct tm_lane *lane)
 	u64 stall = (u64)p->config.stall_ms * 1000000;
 	u64 now, stuck;
 
-	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p)) {
+	/* full servers that are asked again and again are no prospect */
+	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p, false)) {
 		tm_store_relaxed(&p->stuck_ns, 0);
 		return;
 	}

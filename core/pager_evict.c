@@ -33,6 +33,13 @@ u32 tm_frames_low(const struct tm_pager *p)
 	return low;
 }
 
+/*
+ * A program that was woken needs this long to get to its access. Were the block
+ * taken sooner, programs that want more blocks than there are frames would all
+ * wait for ever, each block being evicted for the next.
+ */
+#define FRESH_NS 500000
+
 /* Blocks go from the shard that has most, so that shards stay balanced. */
 static struct tm_shard *shard_largest(struct tm_pager *p)
 {
@@ -82,9 +89,12 @@ static bool victim_unmap(struct tm_lane *lane, const struct tm_ref *b)
 	struct tm_pager *p = lane->pager;
 	u32 frame = b->e->frame;
 	bool ages = p->config.replace->ages;
+	u64 mapped_ns = p->frames.at[frame].mapped_ns;
 	int accessed = 0, change;
 
-	if (ages)
+	if (mapped_ns && p->ops->now(p->ctx) - mapped_ns < FRESH_NS)
+		accessed = 1;
+	else if (ages)
 		accessed = p->ops->accessed(p->ctx, lane, b->block, frame);
 	if (accessed > 0) {
 		tm_lock_acquire(&b->shard->lock);

@@ -227,7 +227,7 @@ void tm_lane_finish(struct tm_lane *lane);
 /** tm_total_storing() - blocks on their way out, over all lanes */
 u32 tm_total_storing(const struct tm_pager *p);
 
-/** tm_total_idle() - nothing under way on any lane */
-bool tm_total_idle(const struct tm_pager *p);
+/** tm_total_idle() - no transfer, nor @reserving, is under way on any lane */
+bool tm_total_idle(const struct tm_pager *p, bool reserving);
 
 #endif /* TM_CORE_PAGER_INTERNAL_H */

@@ -178,14 +178,14 @@ u32 tm_total_storing(const struct tm_pager *p)
 	return nr;
 }
 
-bool tm_total_idle(const struct tm_pager *p)
+bool tm_total_idle(const struct tm_pager *p, bool reserving)
 {
 	u32 i;
 
 	for (i = 0; i < p->config.nr_lanes; i++)
 		if (tm_load_relaxed(&p->lane[i]->fetching) ||
 		    tm_load_relaxed(&p->lane[i]->storing) ||
-		    tm_load_relaxed(&p->lane[i]->reserving))
+		    (reserving && tm_load_relaxed(&p->lane[i]->reserving)))
 			return false;
 	return true;
 }

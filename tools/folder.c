@@ -112,3 +112,23 @@ void tm_folder_remove(const char *path, int fd)
 		tm_warn("remove %s: %s", path, strerror(errno));
 	close(fd);
 }
+
+int tm_folder_fill(const char *folder, const struct tm_map *map,
+		   struct tm_run_files *files)
+{
+	uint64_t extents = (map->size_bytes + TM_EXTENT_BYTES - 1) /
+			   TM_EXTENT_BYTES;
+	int err;
+
+	snprintf(files->map_path, sizeof(files->map_path), "%s/map", folder);
+	snprintf(files->job_path, sizeof(files->job_path), "%s/job", folder);
+	err = tm_map_save(files->map_path, map);
+	if (!err)
+		err = tm_job_create(files->job_path, extents * TM_EXTENT_BYTES,
+				    map->local_bytes);
+	if (!err)
+		err = tm_job_view(files->job_path, &files->job);
+	if (err)
+		tm_err("write files in %s: %s", folder, strerror(-err));
+	return err;
+}

@@ -16,6 +16,7 @@ static const struct command {
 } commands[] = {
 	{ "run", tm_run_main, "run a program with remote memory" },
 	{ "check", tm_check_main, "say what works on this machine" },
+	{ "bench", tm_bench_main, "measure transport and paging" },
 };
 #define NR_COMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -38,7 +39,7 @@ int main(int argc, char **argv)
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	if (argc < 2) {
-		tm_err("no command (use run or check; see teramem --help)");
+		tm_err("no command (use run, check or bench; see teramem --help)");
 		return TM_EXIT_FAILURE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
@@ -52,6 +53,6 @@ int main(int argc, char **argv)
 	for (i = 0; i < NR_COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].main(argc - 1, argv + 1);
-	tm_err("%s: unknown command (use run or check)", argv[1]);
+	tm_err("%s: unknown command (use run, check or bench)", argv[1]);
 	return TM_EXIT_FAILURE;
 }

@@ -231,8 +231,7 @@ static int check_given(const struct tm_run_options *o, unsigned int given)
 	return 0;
 }
 
-/* What the map's check says of "size" is about the option --size. */
-static int check_values(const struct tm_run_options *o)
+int tm_option_map(const struct tm_run_options *o)
 {
 	struct tm_map map = o->map;
 	char why[256];
@@ -281,5 +280,5 @@ int tm_run_options_parse(int argc, char **argv, struct tm_run_options *o)
 	}
 	o->command = argv + optind;
 	err = check_given(o, given);
-	return err ? err : check_values(o);
+	return err ? err : tm_option_map(o);
 }

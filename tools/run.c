@@ -26,18 +26,14 @@
 #include "tools/tool.h"
 
 #define SAMPLE_NS 200000000L
-/* Servers give memory in whole extents, so that is how it is drawn. */
-#define EXTENT_BYTES (4ULL << 20)
 
 struct run {
 	struct tm_run_options options;
 	struct tm_map map; /* as the program sees it */
 	struct tm_servers servers;
-	struct tm_job *job;
+	struct tm_run_files files;
 	char preload[PATH_MAX];
 	char folder[PATH_MAX];
-	char map_path[PATH_MAX + 8];
-	char job_path[PATH_MAX + 8];
 	int folder_fd;
 	int stats_fd;
 	sigset_t old_mask;
@@ -158,25 +154,6 @@ static int split_cpus(cpu_set_t *program)
 	return sched_setaffinity(0, sizeof(all), &all) ? -errno : 0;
 }
 
-static int write_files(struct run *run)
-{
-	uint64_t extents =
-		(run->map.size_bytes + EXTENT_BYTES - 1) / EXTENT_BYTES;
-	int err;
-
-	snprintf(run->map_path, sizeof(run->map_path), "%s/map", run->folder);
-	snprintf(run->job_path, sizeof(run->job_path), "%s/job", run->folder);
-	err = tm_map_save(run->map_path, &run->map);
-	if (!err)
-		err = tm_job_create(run->job_path, extents * EXTENT_BYTES,
-				    run->map.local_bytes);
-	if (!err)
-		err = tm_job_view(run->job_path, &run->job);
-	if (err)
-		tm_err("write files in %s: %s", run->folder, strerror(-err));
-	return err;
-}
-
 static int prepare(struct run *run)
 {
 	int err = 0;
@@ -188,13 +165,13 @@ static int prepare(struct run *run)
 	if (!run->options.map_file)
 		err = tm_servers_start(&run->servers, run->folder,
 				       &run->options, &run->map);
-	return err ? err : write_files(run);
+	return err ? err : tm_folder_fill(run->folder, &run->map, &run->files);
 }
 
 static void clean_up(struct run *run)
 {
-	if (run->job)
-		tm_job_detach(run->job);
+	if (run->files.job)
+		tm_job_detach(run->files.job);
 	tm_servers_end(&run->servers);
 	if (run->folder_fd >= 0)
 		tm_folder_remove(run->folder, run->folder_fd);
@@ -214,8 +191,8 @@ static void set_environment(const struct run *run)
 		     others && *others ? ":" : "", others ? others : "") < 0)
 		_exit(TM_EXIT_FAILURE);
 	setenv("LD_PRELOAD", preload, 1);
-	setenv("TERAMEM_JOB_MAP", run->map_path, 1);
-	setenv("TERAMEM_JOB_FILE", run->job_path, 1);
+	setenv("TERAMEM_JOB_MAP", run->files.map_path, 1);
+	setenv("TERAMEM_JOB_FILE", run->files.job_path, 1);
 	if (run->options.mmap)
 		setenv("TERAMALLOC_MMAP", "1", 1);
 	if (run->options.threshold)
@@ -308,7 +285,7 @@ static int wait_program(struct run *run, const sigset_t *set)
 		} else if (sig > 0) {
 			forward(run, &info);
 		} else {
-			tm_job_totals(run->job, &totals); /* keeps peaks */
+			tm_job_totals(run->files.job, &totals); /* keeps peaks */
 		}
 	}
 }
@@ -343,7 +320,7 @@ static int run_program(struct run *run, const sigset_t *set,
 	out->exit_status = WIFSIGNALED(status) ?
 				   TM_EXIT_SIGNAL + WTERMSIG(status) :
 				   WEXITSTATUS(status);
-	tm_job_totals(run->job, &out->totals);
+	tm_job_totals(run->files.job, &out->totals);
 	if (!run->options.quiet)
 		tm_summary_print(&run->options, &run->map, out);
 	if (run->stats_fd >= 0) {

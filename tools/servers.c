@@ -19,7 +19,6 @@
 #include "common/log.h"
 #include "tools/tool.h"
 
-#define EXTENT_BYTES (4ULL << 20)
 #define READY_MS 15000
 #define READY_LINE_MAX 1024
 #define END_MS 5000
@@ -50,7 +49,7 @@ static uint64_t capacity_per_server(const struct tm_run_options *o)
 {
 	uint64_t share = (o->map.size_bytes + o->donors - 1) / o->donors;
 
-	return (share + EXTENT_BYTES - 1) / EXTENT_BYTES * EXTENT_BYTES;
+	return (share + TM_EXTENT_BYTES - 1) / TM_EXTENT_BYTES * TM_EXTENT_BYTES;
 }
 
 /* Runs in the child. */

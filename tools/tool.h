@@ -60,6 +60,8 @@ int tm_option_bad(const char *name, const char *value, const char *why);
 int tm_option_size(const char *name, const char *text, uint64_t *bytes);
 int tm_option_number(const char *name, const char *text, uint64_t min,
 		     uint64_t max, uint64_t *number);
+/** limits of what is in @options->map, which has the options' names */
+int tm_option_map(const struct tm_run_options *options);
 /** what getopt_long() ('?' or ':', opterr = 0) stumbled over */
 int tm_option_unknown(int key, char **argv, const char *command);
 
@@ -88,9 +90,25 @@ int tm_folder_create(char path[PATH_MAX]);
 /** tm_folder_remove() - with what is in it */
 void tm_folder_remove(const char *path, int fd);
 
+/**
+ * struct tm_run_files - what a program with remote memory is told, by path, and
+ * the job file as seen from here
+ */
+struct tm_run_files {
+	char map_path[PATH_MAX + 8];
+	char job_path[PATH_MAX + 8];
+	struct tm_job *job;
+};
+
+/** tm_folder_fill() - write them; 0, or -errno after it said so */
+int tm_folder_fill(const char *folder, const struct tm_map *map,
+		   struct tm_run_files *files);
+
 /* ---- servers.c ---------------------------------------------------------- */
 
 #define TM_DONORS_MAX 64
+/* Servers give memory in whole extents, so that is how it is drawn. */
+#define TM_EXTENT_BYTES (4ULL << 20)
 
 /**
  * struct tm_servers - the memory servers of one run, children of this process
