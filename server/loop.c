@@ -104,8 +104,6 @@ static int keep_time(struct tm_loop *loop)
 	wait = sooner(wait, tm_sessions_expire(server, now_ms));
 	wait = sooner(wait, tm_listener_resume(server, now_ms));
 	wait = sooner(wait, tm_lease_expire(server, now_ms));
-	if (tm_store_tidy(&server->store))
-		wait = 0;
 	return wait;
 }
 
@@ -158,6 +156,7 @@ static int loop_create(struct tm_server *server, struct tm_loop **result)
 	STAILQ_INIT(&loop->inbox);
 	STAILQ_INIT(&loop->dead);
 	LIST_INIT(&loop->conns);
+	TAILQ_INIT(&loop->parked);
 	loop->bell.ready = bell_ready;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -16,7 +16,6 @@
 #include "server/server.h"
 
 static struct tm_server server = {
-	.store.fd = -1,
 	.listener.source.fd = -1,
 	.lease.signals.fd = -1,
 };
@@ -30,6 +29,7 @@ static const struct part {
 	{ tm_loops_init, tm_loops_fini },
 	{ tm_lease_init, tm_lease_fini }, /* blocks signals: before threads */
 	{ tm_sessions_init, tm_sessions_fini },
+	{ tm_keeper_init, tm_keeper_fini },
 	{ tm_threads_init, tm_threads_fini },
 	{ tm_verifier_init, tm_verifier_fini },
 	{ tm_listener_init, tm_listener_fini },

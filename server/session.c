@@ -181,7 +181,7 @@ void tm_sessions_end(struct tm_server *server, struct tm_session *session)
 	if (!session->ended)
 		end(server, session);
 	pthread_mutex_unlock(&server->sessions.lock);
-	tm_loop_wake(server->loop[0]); /* it tidies up */
+	tm_loop_wake(server->loop[0]); /* it keeps the time */
 }
 
 bool tm_sessions_reclaim(struct tm_server *server)
