@@ -1,57 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Gives every file of a corpus to a fuzz target, for builds without libFuzzer.
- *
- *	TARGET FOLDER
+ * Runs a fuzz target on files, in place of libFuzzer: each argument is a file
+ * or a folder of files. Fails when there are none.
  */
 #include <dirent.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
-#define INPUT_MAX (1 << 20)
+#include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+static unsigned int nr_files;
 
-static void replay(const char *path)
+static void replay_file(const char *path)
 {
 	FILE *file = fopen(path, "rb");
-	uint8_t *input;
-	size_t size;
+	struct stat st;
+	uint8_t *data;
 
-	if (!file) {
+	if (!file || fstat(fileno(file), &st)) {
 		perror(path);
 		exit(1);
 	}
-	/* Exactly as large as the input, so that a read beyond it is seen. */
-	input = malloc(INPUT_MAX);
-	size = fread(input, 1, INPUT_MAX, file);
-	input = realloc(input, size + !size);
+	/* Exactly as large, so that a sanitizer sees a read past the end. */
+	data = malloc(st.st_size ? st.st_size : 1);
+	if (!data || fread(data, 1, st.st_size, file) != (size_t)st.st_size) {
+		perror(path);
+		exit(1);
+	}
 	fclose(file);
-	LLVMFuzzerTestOneInput(input, size);
-	free(input);
+	printf("%s\n", path);
+	fflush(stdout);
+	LLVMFuzzerTestOneInput(data, st.st_size);
+	free(data);
+	nr_files++;
 }
 
-int main(int argc, char **argv)
+static void replay(const char *path)
 {
-	char path[4096];
+	DIR *dir = opendir(path);
 	struct dirent *entry;
-	unsigned int nr = 0;
-	DIR *dir;
+	char name[4096];
 
-	dir = argc == 2 ? opendir(argv[1]) : NULL;
 	if (!dir) {
-		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
-		return 2;
+		replay_file(path);
+		return;
 	}
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", argv[1], entry->d_name);
-		replay(path);
-		nr++;
+		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+		replay(name);
 	}
 	closedir(dir);
-	printf("%u inputs\n", nr);
-	return nr == 0; /* an empty corpus tests nothing */
+}
+
+int main(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++)
+		replay(argv[i]);
+	printf("%u files\n", nr_files);
+	return nr_files ? 0 : 1;
 }
