@@ -72,7 +72,7 @@ static void lose(struct tm_channel *channel, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(cause, sizeof(cause), fmt, args);
 	va_end(args);
-	snprintf(why, sizeof(why), "server %s is lost: %s; %s", session->name,
+	snprintf(why, sizeof(why), "use server %s: lost: %s; %s", session->name,
 		 channel->why, cause);
 	session->ops->lost(session->ctx, session, why);
 	tm_store_release(&session->state, TM_SESSION_LOST);
