@@ -246,7 +246,8 @@ int tm_sessions_expire(struct tm_server *server, uint64_t now_ms);
 
 /* Replies under way per connection; beyond that it is not read. */
 #define TM_CONN_REPLIES 64
-#define TM_CONN_INPUT_BYTES 2048
+/* Two whole writes of the smallest block. */
+#define TM_CONN_INPUT_BYTES (2 * (4096 + 64))
 
 /**
  * struct tm_source - something in a loop's epoll set
