@@ -104,12 +104,15 @@ static inline void w_add(struct world *w, struct tm_lane *lane,
 
 static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
 {
+	u64 given;
 	u32 i;
 
+	pthread_mutex_lock(&w->server[io->server].lock);
+	given = w->server[io->server].given;
+	pthread_mutex_unlock(&w->server[io->server].lock);
 	W_CHECK(io->nr >= 1 && io->nr <= TM_IO_BLOCKS);
 	W_CHECK((u64)io->nr << W_SHIFT <= w->config.io_bytes || io->nr == 1);
-	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <=
-		w->server[io->server].given);
+	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <= given);
 	for (i = 0; i < io->nr; i++)
 		w_frame(w, io->seg[i].frame);
 	w_add(w, io->lane, (struct w_request){kind, io, io->server});
