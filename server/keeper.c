@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 #include "common/size.h"
 #include "server/server.h"
 

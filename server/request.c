@@ -123,8 +123,8 @@ static bool find_grant(const struct tm_conn *conn, uint64_t id, uint64_t *addr)
 static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
 {
 	struct tm_session *session = conn->session;
-	unsigned int i = session->nr_granted[conn->channel]++ %
-			 TM_PROTO_RESERVES_MAX;
+	unsigned int i =
+		session->nr_granted[conn->channel]++ % TM_PROTO_RESERVES_MAX;
 
 	session->granted[conn->channel][i] = (struct tm_grant){
 		.id = id,
@@ -133,7 +133,8 @@ static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
 }
 
 /* Returns false when there may be an extent later. */
-static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
+static bool try_reserve(struct tm_conn *conn, uint64_t id, bool again,
+			bool last)
 {
 	struct tm_server *server = conn->loop->server;
 	struct tm_msg msg = {
@@ -149,7 +150,8 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 		tm_conn_reply(conn, &msg, NULL, 0);
 		return true;
 	}
-	ret = tm_store_lend(&server->store, conn->session->id, &msg.addr);
+	ret = tm_store_lend(&server->store, conn->session->id, again,
+			    &msg.addr);
 	if (ret == -ENOSPC && tm_sessions_reclaim(server))
 		ret = -EAGAIN;
 	if (ret == -EAGAIN || (ret == -ENOSPC && !last))
@@ -165,10 +167,11 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 
 static void reserve(struct tm_conn *conn)
 {
-	if (!conn->nr_parked && try_reserve(conn, conn->msg.id, false))
+	if (!conn->nr_parked && try_reserve(conn, conn->msg.id, false, false))
 		return;
 	if (!conn->nr_parked)
 		TAILQ_INSERT_TAIL(&conn->loop->parked, conn, wait);
+	conn->loop->due_ms = 0;
 	conn->parked[conn->nr_parked++] = (struct tm_parked){
 		.id = conn->msg.id,
 		.deadline_ms = tm_now_ms() + PATIENCE_MS,
@@ -181,7 +184,7 @@ static bool retry(struct tm_conn *conn, uint64_t now_ms)
 	unsigned int done = 0;
 
 	while (done < conn->nr_parked &&
-	       try_reserve(conn, conn->parked[done].id,
+	       try_reserve(conn, conn->parked[done].id, true,
 			   now_ms >= conn->parked[done].deadline_ms))
 		done++;
 	conn->nr_parked -= done;
@@ -227,8 +230,8 @@ static bool in_use(const struct tm_conn *conn, const uint8_t *start,
 	const struct tm_reply *reply;
 	unsigned int i;
 
-	if (conn->payload_left && overlaps(conn->sink, conn->payload_left,
-					   start, length))
+	if (conn->payload_left &&
+	    overlaps(conn->sink, conn->payload_left, start, length))
 		return true;
 	for (i = 0; i < conn->nr_replies; i++) {
 		reply = &conn->replies[(conn->reply_first + i) %
@@ -255,8 +258,8 @@ static uint16_t release(struct tm_conn *conn)
 		return TM_STATUS_BAD_ADDRESS;
 	for (i = 0; i < TM_PROTO_CHANNELS_MAX; i++) {
 		other = conn->session->channel[i];
-		if (other && in_use(other, store->base + addr,
-				    store->extent_bytes))
+		if (other &&
+		    in_use(other, store->base + addr, store->extent_bytes))
 			return TM_STATUS_BAD_MESSAGE;
 	}
 	tm_store_return(store, addr);
@@ -268,8 +271,8 @@ static uint16_t release(struct tm_conn *conn)
 static void stat_reply(struct tm_conn *conn, struct tm_msg *reply)
 {
 	struct tm_server *server = conn->loop->server;
-	struct tm_counters sum = { 0 };
-	struct tm_wire_stat stat = { 0 };
+	struct tm_counters sum = {0};
+	struct tm_wire_stat stat = {0};
 	const struct tm_counters *c;
 	unsigned int i;
 

@@ -71,8 +71,7 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options);
  * @work: wakes the keeper
  * @wanted: an extent was asked for, ever: have some ready
  * @awaited: somebody asked in vain, tell the loops
- * @failed: there was no memory for the last extent; the next that asks in vain
- *	hears it
+ * @failed: there was no memory for the last extent
  */
 struct tm_store {
 	void *map;
@@ -112,12 +111,15 @@ void tm_store_fini(struct tm_server *server);
 
 /**
  * tm_store_lend() - an extent for a session; never waits
+ * @again: it was asked for before; only then may it hear of a lack of memory
+ *	that was noticed since
  *
  * Returns 0; -EAGAIN when one will be ready soon; -ENOSPC beyond the capacity;
  * -ENOMEM when the machine or the cgroup has no room (said in the log). After
  * the first two, loops are woken when it is worth another try.
  */
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr);
+int tm_store_lend(struct tm_store *store, uint64_t session, bool again,
+		  uint64_t *addr);
 
 /** tm_store_return() - the extent at @addr, which is the session's, is free */
 void tm_store_return(struct tm_store *store, uint64_t addr);
@@ -310,7 +312,7 @@ struct tm_conn {
 	unsigned int nr_replies;
 	unsigned int nr_parked;
 	struct tm_parked parked[TM_CONN_REPLIES];
-	uint64_t reply_sent; /* bytes of the first reply */
+	uint64_t reply_sent;	    /* bytes of the first reply */
 	STAILQ_ENTRY(tm_conn) link; /* inbox, or the dead */
 	LIST_ENTRY(tm_conn) all;    /* of the loop */
 	TAILQ_ENTRY(tm_conn) wait;  /* those with RESERVEs that wait */
@@ -391,9 +393,9 @@ void tm_request_forget(struct tm_conn *conn);
 #define TM_HANDSHAKES_MAX 64
 
 enum tm_handshake_state {
-	TM_HANDSHAKE_HELLO,  /* HELLO is expected */
-	TM_HANDSHAKE_PROOF,  /* AUTH or ATTACH is expected */
-	TM_HANDSHAKE_VERIFY, /* with the verifier */
+	TM_HANDSHAKE_HELLO,   /* HELLO is expected */
+	TM_HANDSHAKE_PROOF,   /* AUTH or ATTACH is expected */
+	TM_HANDSHAKE_VERIFY,  /* with the verifier */
 	TM_HANDSHAKE_REFUSED, /* closes when the reply is sent */
 };
 
@@ -490,15 +492,22 @@ struct tm_counters {
 	uint64_t refused;
 };
 
+/**
+ * struct tm_loop - one thread's descriptors
+ * @bell: an eventfd: look at the inbox, and at what is due
+ * @due_ms: when time is to be kept next; whatever makes something due earlier
+ *	sets it to 0, other threads by ringing the bell
+ */
 struct tm_loop {
 	struct tm_server *server;
 	unsigned int index;
 	pthread_t thread;
 	int epoll_fd;
-	struct tm_source bell; /* eventfd: look at the inbox */
+	struct tm_source bell;
+	uint64_t due_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
-	unsigned int nr_sessions; /* under sessions.lock */
+	unsigned int nr_sessions;     /* under sessions.lock */
 	TAILQ_HEAD(, tm_conn) parked; /* connections with RESERVEs that wait */
 	struct tm_conn_list dead;
 	LIST_HEAD(, tm_conn) conns;

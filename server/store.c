@@ -18,7 +18,6 @@
 #include <sys/resource.h>
 
 #include "common/log.h"
-#include "common/memory.h"
 #include "common/size.h"
 #include "server/server.h"
 
@@ -38,8 +37,8 @@ static int lock_pages(struct tm_store *store, enum tm_mlock mode)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
 	}
-	store->locked = !mlock2(store->base, store->capacity_bytes,
-				MLOCK_ONFAULT);
+	store->locked =
+		!mlock2(store->base, store->capacity_bytes, MLOCK_ONFAULT);
 	if (store->locked)
 		return 0;
 	err = errno;
@@ -136,7 +135,8 @@ void tm_store_fini(struct tm_server *server)
 	pthread_mutex_destroy(&store->lock);
 }
 
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr)
+int tm_store_lend(struct tm_store *store, uint64_t session, bool again,
+		  uint64_t *addr)
 {
 	uint32_t extent = 0;
 	int ret = 0;
@@ -150,10 +150,11 @@ int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr)
 		store->nr_ready--;
 		store->nr_lent++;
 		store->failed = false;
-	} else if (store->failed) {
+	} else if (store->failed && again) {
 		store->failed = false;
 		ret = -ENOMEM;
 	} else {
+		store->failed = false;
 		store->awaited = true;
 		ret = store->nr_lent < store->nr_extents ? -EAGAIN : -ENOSPC;
 	}
@@ -185,8 +186,8 @@ void tm_store_return_all(struct tm_store *store, uint64_t session)
 
 	for (i = 0; i < store->nr_extents; i++)
 		if (tm_load_relaxed(&store->owner[i]) == session)
-			tm_store_return(store, (uint64_t)i
-						       << store->extent_shift);
+			tm_store_return(store,
+					(uint64_t)i << store->extent_shift);
 }
 
 bool tm_store_owns(const struct tm_store *store, uint64_t session,

@@ -396,7 +396,9 @@ static void test_removed(void)
 	int status;
 
 	if (!pid) {
+		alarm(20);
 		get_area();
+		page_write(area + 2 * PAGE, 2, 1);
 		madvise(area + 3 * PAGE, PAGE, MADV_DONTNEED);
 		_exit(*(volatile char *)(area + 3 * PAGE) ? 1 : 2);
 	}

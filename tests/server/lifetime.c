@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -119,20 +120,20 @@ static void test_port_in_use(void **state)
 static void test_bad_options(void **state)
 {
 	static const char *const bad[][3] = {
-		{ "--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit" },
-		{ "--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address" },
-		{ "--capacity=1G", "--listen=tcp:127.0.0.1", "not an address" },
-		{ "--capacity=1G", "--listen=unix:relative", "path" },
-		{ "--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address" },
-		{ "--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option" },
-		{ "--capacity=1G", "stray", "not expected" },
-		{ "--capacity=1G", "--grace=-1", "--grace" },
-		{ "--capacity=1G", "--lease-fd=999", "--lease-fd" },
-		{ "--capacity=1G", "--auth=none", "unknown (use" },
-		{ "--capacity=1G", "--mlock=maybe", "unknown (use" },
-		{ "--capacity=1G", "--threads=0", "at least 1" },
+		{"--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit"},
+		{"--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address"},
+		{"--capacity=1G", "--listen=tcp:127.0.0.1", "not an address"},
+		{"--capacity=1G", "--listen=unix:relative", "path"},
+		{"--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address"},
+		{"--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option"},
+		{"--capacity=1G", "stray", "not expected"},
+		{"--capacity=1G", "--grace=-1", "--grace"},
+		{"--capacity=1G", "--lease-fd=999", "--lease-fd"},
+		{"--capacity=1G", "--auth=none", "unknown (use"},
+		{"--capacity=1G", "--mlock=maybe", "unknown (use"},
+		{"--capacity=1G", "--threads=0", "at least 1"},
 	};
 	size_t i;
 
@@ -327,7 +328,7 @@ static void test_sessions_cap(void **state)
 static void test_slow_client(void **state)
 {
 	static uint8_t data[1 << 20];
-	struct tm_msg msg = { .type = TM_WIRE_READ, .argument = sizeof(data) };
+	struct tm_msg msg = {.type = TM_WIRE_READ, .argument = sizeof(data)};
 	struct peer slow, second, other;
 	uint64_t start_ms;
 	int i, requests;
@@ -353,8 +354,10 @@ static void test_slow_client(void **state)
 		assert_int_equal(peer_receive(&slow, &msg, data, sizeof(data)),
 				 0);
 	/* Gone in the middle of a write: the server is none the worse. */
-	msg = (struct tm_msg){ .type = TM_WIRE_WRITE, .addr = msg.addr,
-			       .length = sizeof(data), .epoch = 1 };
+	msg = (struct tm_msg){.type = TM_WIRE_WRITE,
+			      .addr = msg.addr,
+			      .length = sizeof(data),
+			      .epoch = 1};
 	assert_int_equal(peer_send(&slow, msg, NULL), 0);
 	assert_int_equal(peer_send_raw(&slow, data, 1000), 0);
 	peer_close(&slow);
@@ -362,6 +365,29 @@ static void test_slow_client(void **state)
 	peer_close(&second);
 	peer_close(&other);
 	server_stop(&server);
+}
+
+/* ---- locked memory ------------------------------------------------------ */
+
+static int without_lock(const struct server *s)
+{
+	const struct rlimit limit = {1 << 20, 1 << 20};
+
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	if (server_run(&server, "--listen=tcp:127.0.0.1:0", "--capacity=64M",
+		       "--mlock=require", NULL) != 1)
+		return 1;
+	return strstr(server.err, "raise 'ulimit -l'") ? 0 : 2;
+}
+
+static void test_mlock_required(void **state)
+{
+	require_root();
+	assert_int_equal(as_user(NOBODY, without_lock, NULL), 0);
+	/* Where it is allowed, it serves. */
+	start("--mlock=require");
+	server_stop(&server);
+	assert_string_equal(server.err, "");
 }
 
 /* ---- a memory cgroup that is too small ---------------------------------- */
@@ -452,6 +478,7 @@ int main(void)
 		cmocka_unit_test(test_channels_cap),
 		cmocka_unit_test(test_sessions_cap),
 		cmocka_unit_test(test_slow_client),
+		cmocka_unit_test(test_mlock_required),
 		cmocka_unit_test(test_cgroup_limit),
 	};
 
