@@ -69,7 +69,8 @@ void tm_engine_discard(struct tm_engine *engine, void *addr, size_t bytes);
 
 int tm_engine_stats(struct tm_engine *engine, struct teramalloc_stats *stats);
 
-/** tm_engine_thread() - true in the engine's own threads, which must not fault */
+/** tm_engine_thread() - true in the engine's own threads, which must not fault
+ */
 bool tm_engine_thread(void);
 
 #endif /* TM_ALLOCATOR_ENGINE_H */

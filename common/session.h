@@ -10,8 +10,9 @@
  * A broken connection is renewed within the server's grace time, with a higher
  * epoch, and everything under way is sent again (requests are idempotent). A
  * server that gives no sign of life for the timeout, refuses connections, or
- * no longer knows the session is lost: every request under way ends with -EIO
- * and ops->lost is called once.
+ * no longer knows the session is lost: ops->lost is called once, by the thread
+ * that found out, then every request under way ends with -EIO, each on its own
+ * channel's thread.
  */
 #ifndef TM_COMMON_SESSION_H
 #define TM_COMMON_SESSION_H
@@ -38,11 +39,12 @@ struct tm_session_config {
  * enum tm_request_kind, struct tm_request - one request; memory of the caller,
  * alive until done() was called
  * @addr: in the server's memory
- * @bytes: READ and WRITE: the sum of @iov; DISCARD, RELEASE: length
- * @iov: payload, scattered; may be changed by the channel while under way
+ * @bytes: READ, WRITE and STAT: the sum of @iov; DISCARD, RELEASE: length
+ * @iov: payload, scattered; what a READ's holds is undefined until done(0)
  * @done: called by the owning thread from within tm_channel_process() (never
- *	from within submit); err is 0 or -errno (-EIO lost, -ENOMEM refused,
- *	-EFAULT address refused). For RESERVE addr and bytes hold the extent.
+ *	from within submit), where it may submit again; err is 0 or -errno
+ *	(-EIO lost, -ENOMEM refused, -EFAULT address refused). For RESERVE addr
+ *	and bytes hold the extent.
  * @cookie: the caller's
  */
 enum tm_request_kind {
@@ -51,6 +53,8 @@ enum tm_request_kind {
 	TM_REQUEST_DISCARD,
 	TM_REQUEST_RESERVE,
 	TM_REQUEST_RELEASE,
+	TM_REQUEST_STAT, /* into a struct tm_wire_stat */
+	TM_REQUEST_PING,
 };
 
 #define TM_REQUEST_IOV_MAX 64
@@ -63,11 +67,6 @@ struct tm_request {
 	struct iovec iov[TM_REQUEST_IOV_MAX];
 	void (*done)(struct tm_request *request, int err);
 	void *cookie;
-	/* the channel's own */
-	struct tm_request *next;
-	uint64_t id;
-	uint64_t sent_ns;
-	uint32_t state;
 };
 
 struct tm_session_ops {
@@ -88,10 +87,18 @@ int tm_session_open(const struct tm_session_config *config,
 		    const struct tm_session_ops *ops, void *ctx,
 		    struct tm_session **session, char *why, size_t why_len);
 
-/** tm_session_close() - say BYE where possible, close; nothing is completed */
+/**
+ * tm_session_close() - say BYE where possible, close; nothing is completed
+ *
+ * No thread may be in a channel function. Waits up to a second for the server
+ * to take note.
+ */
 void tm_session_close(struct tm_session *session);
 
-/** tm_session_forget() - after fork, in the child: close without BYE */
+/**
+ * tm_session_forget() - after fork, in the child: close without BYE; the
+ * session is gone afterwards, as with close
+ */
 void tm_session_forget(struct tm_session *session);
 
 const struct tm_wire_welcome *tm_session_welcome(const struct tm_session *s);
@@ -101,8 +108,8 @@ struct tm_channel *tm_session_channel(struct tm_session *session,
 /**
  * tm_channel_submit() - queue a request; tm_channel_flush() sends
  *
- * Returns 0, -EAGAIN when depth requests are under way, -EIO when the server
- * is lost.
+ * Returns 0, -EAGAIN when depth requests (or TM_PROTO_RESERVES_MAX RESERVEs)
+ * are under way, -EIO when the server is lost.
  */
 int tm_channel_submit(struct tm_channel *channel, struct tm_request *request);
 
@@ -129,5 +136,18 @@ int tm_channel_fd(const struct tm_channel *channel, short *events);
 int tm_channel_wait_ms(const struct tm_channel *channel);
 
 unsigned int tm_channel_under_way(const struct tm_channel *channel);
+
+/**
+ * tm_channel_wait() - block until something completes, for tools and tests
+ *
+ * Returns the number of completions; 0 when nothing is under way.
+ */
+int tm_channel_wait(struct tm_channel *channel);
+
+/**
+ * tm_channel_call() - submit one request and wait for it; sets its done() and
+ * cookie. Returns what done() was told, or submit's error.
+ */
+int tm_channel_call(struct tm_channel *channel, struct tm_request *request);
 
 #endif /* TM_COMMON_SESSION_H */

@@ -33,7 +33,7 @@
 #ifndef TM_CORE_PAGER_H
 #define TM_CORE_PAGER_H
 
-#include "stats.h"
+#include "core/stats.h"
 
 struct tm_pager;
 struct tm_lane;

@@ -30,7 +30,8 @@ void tm_msg_encode(const struct tm_msg *msg, struct tm_wire_header *wire);
  * tm_msg_decode() - from the wire, with every check that needs no state: magic,
  * known type, lengths within the limits for the type, reserved bytes zero
  * @authenticated: before authentication only HELLO, AUTH, ATTACH and WELCOME
- *	are allowed, with small payloads
+ *	are allowed, with small payloads; afterwards only the others. WELCOME
+ *	itself is decoded as a message before authentication.
  *
  * Returns 0 or -EPROTO; @why then points to a static text.
  */

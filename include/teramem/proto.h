@@ -37,25 +37,33 @@ typedef uint64_t tm_le64;
 #define TM_PROTO_CONTROL_MAX (64u << 10)    /* payload of any other message */
 #define TM_PROTO_HANDSHAKE_MAX (16u << 10)  /* payload before authentication */
 #define TM_PROTO_CHANNELS_MAX 64            /* connections of one session */
+#define TM_PROTO_RESERVES_MAX 8   /* RESERVEs under way per channel */
 #define TM_PROTO_ADDRESS_MAX 108
 
 /**
  * enum tm_wire_type - what a message is; a reply carries TM_WIRE_REPLY too
- * @TM_WIRE_HELLO: first message each way; payload struct tm_wire_hello
+ * @TM_WIRE_HELLO: first message each way; payload struct tm_wire_hello. The
+ *	server's is the reply to the client's, and has its payload even when
+ *	the status is TM_STATUS_VERSION
  * @TM_WIRE_AUTH: client proves its user; payload struct tm_wire_auth, or a
  *	MUNGE credential (NUL-terminated) whose payload is that struct
  * @TM_WIRE_ATTACH: a further or renewed connection of a session; payload
  *	struct tm_wire_attach
- * @TM_WIRE_WELCOME: the reply to AUTH and ATTACH; struct tm_wire_welcome
+ * @TM_WIRE_WELCOME: the reply to AUTH and ATTACH, with their id; struct
+ *	tm_wire_welcome
  * @TM_WIRE_RESERVE: give this session an extent; the reply's addr and argument
- *	hold its address and length in bytes
- * @TM_WIRE_RELEASE: take the extent at addr back
+ *	hold its address and length in bytes. Sent again with the same id, over
+ *	a renewed connection of the channel, it names the same extent
+ * @TM_WIRE_RELEASE: take the extent at addr, argument bytes long, back
  * @TM_WIRE_READ: argument bytes from addr; the reply carries them
  * @TM_WIRE_WRITE: the payload goes to addr
  * @TM_WIRE_DISCARD: argument bytes from addr are no longer needed
  * @TM_WIRE_PING: heartbeat
  * @TM_WIRE_STAT: the reply carries struct tm_wire_stat
  * @TM_WIRE_BYE: the session ends, its extents are given up; no reply
+ *
+ * A reply with a status other than TM_STATUS_OK has no payload (HELLO aside).
+ * A request is answered only after all of its payload was received.
  */
 enum tm_wire_type {
 	TM_WIRE_HELLO = 1,
@@ -96,7 +104,7 @@ enum tm_wire_status {
  * @flags: zero in version 1
  * @status: enum tm_wire_status in a reply, zero in a request
  * @id: chosen by the requester, repeated in the reply; completions come in any
- *	order
+ *	order. A channel never uses one twice in a session's life
  * @epoch: of the channel; a request with an older one is refused
  * @length: bytes of payload that follow
  * @addr: an address in the server's memory
@@ -155,7 +163,7 @@ struct tm_wire_auth {
 	tm_le64 job;
 	char address[TM_PROTO_ADDRESS_MAX];
 	tm_le32 role;
-	uint8_t reserved[8];
+	uint8_t reserved[40];
 };
 
 /**
@@ -184,7 +192,12 @@ struct tm_wire_attach {
  * @grace_ms: how long a session without connection keeps its extents
  * @io_max_bytes: largest READ or WRITE
  * @channels_max: connections that the session may have
+ * @epoch: of the channel from now on: 1 after AUTH, else as in ATTACH
+ * @mac: the server proves that it knows the key, so that nobody else can take
+ *	its place: as in ATTACH, over @session, channel | TM_WELCOME_CHANNEL
+ *	(the channel of AUTH is 0) and @epoch
  */
+#define TM_WELCOME_CHANNEL 0x80000000u
 struct tm_wire_welcome {
 	tm_le64 session;
 	tm_le64 capacity_bytes;
@@ -193,7 +206,8 @@ struct tm_wire_welcome {
 	tm_le32 io_max_bytes;
 	tm_le32 channels_max;
 	tm_le32 epoch;
-	uint8_t reserved[24];
+	uint8_t mac[TM_PROTO_MAC_BYTES];
+	uint8_t reserved[56];
 };
 
 /**

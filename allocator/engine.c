@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The engine as the allocator sees it: start, stop, and the calls of program
+ * threads. See engine.h and engine_internal.h.
+ *
+ * A program's thread opens the userfaultfd; all else is set up by lane 0, in
+ * whose descriptor table it lives.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* All of it inline: the fingerprint needs nothing at run time. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "allocator/config.h"
+#include "allocator/engine_internal.h"
+#include "core/crc32c.h"
+#include "core/place.h"
+#include "core/replace.h"
+
+#define REGION_ALIGN (1ull << 30)
+/* More addresses than memory, so that fragments of it do not matter. */
+#define REGION_FACTOR 2
+
+#define MIN_FRAMES 8
+#define IO_BYTES (1u << 20)
+#define STALL_MS 60000
+
+/* Bytes under way per lane, and blocks: what keeps a fast network busy. */
+#define DEPTH_BYTES (4u << 20)
+#define DEPTH_MIN 8
+#define DEPTH_MAX 64
+
+static u64 op_now(void *ctx)
+{
+	return tm_engine_now();
+}
+
+static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+		  unsigned int flags)
+{
+	struct tm_engine *e = ctx;
+
+	return e->mech->map(e, tm_lane_index(lane), block, frame, flags);
+}
+
+static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	struct tm_engine *e = ctx;
+
+	return e->mech->unmap(e, block, frame);
+}
+
+static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	struct tm_engine *e = ctx;
+
+	e->mech->drop(e, tm_lane_index(lane), block, frame);
+}
+
+static int op_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	return -EOPNOTSUPP;
+}
+
+static void op_wake(void *ctx, struct tm_lane *lane, u64 block)
+{
+	struct tm_engine *e = ctx;
+
+	tm_uffd_wake(e->uffd.fd, tm_engine_addr(e, block), e->block);
+}
+
+static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
+{
+	struct tm_engine *e = ctx;
+
+	return tm_crc32c(seed, e->mech->bytes(e, block, frame), e->block);
+}
+
+static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
+{
+	struct tm_engine *e = ctx;
+
+	return XXH3_64bits(e->mech->bytes(e, block, frame), e->block);
+}
+
+static const struct tm_pager_ops pager_ops = {
+	.now = op_now,
+	.fetch = tm_transport_fetch,
+	.store = tm_transport_store,
+	.discard = tm_transport_discard,
+	.reserve = tm_transport_reserve,
+	.release = tm_transport_release,
+	.map = op_map,
+	.unmap = op_unmap,
+	.drop = op_drop,
+	.accessed = op_accessed,
+	.wake = op_wake,
+	.fail = tm_lost_fail,
+	.checksum = op_checksum,
+	.fingerprint = op_fingerprint,
+};
+
+int tm_region_map(struct tm_engine *e, char *addr, size_t bytes)
+{
+	if (mmap(addr, bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		 0) == MAP_FAILED)
+		return -errno;
+	/* A child must never find zeros here: nothing at all is better. */
+	if (madvise(addr, bytes, MADV_DONTFORK))
+		return -errno;
+	madvise(addr, bytes, MADV_DONTDUMP);
+	madvise(addr, bytes,
+		e->block == 2u << 20 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return tm_uffd_register(e->uffd.fd, addr, bytes,
+				e->mech->register_mode);
+}
+
+static int region_reserve(struct tm_engine *e)
+{
+	size_t size = (e->map.size_bytes * REGION_FACTOR + REGION_ALIGN - 1) &
+		      ~(REGION_ALIGN - 1);
+	char *area, *base;
+	int err;
+
+	area = mmap(NULL, size + REGION_ALIGN, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED) {
+		err = -errno;
+		goto failed;
+	}
+	base = (char *)(((uintptr_t)area + REGION_ALIGN - 1) &
+			~(REGION_ALIGN - 1));
+	if (base > area)
+		munmap(area, (size_t)(base - area));
+	munmap(base + size, REGION_ALIGN - (size_t)(base - area));
+	e->base = base;
+	e->size = size;
+	err = tm_region_map(e, base, size);
+	if (!err)
+		return 0;
+failed:
+	tm_lane_log(TM_LOG_ERROR,
+		    "reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
+		    "that vm.overcommit_memory is not 2",
+		    size >> 20, strerror(-err));
+	return err;
+}
+
+static int choose_mechanism(struct tm_engine *e)
+{
+	unsigned int wanted = tm_config_get()->mechanism;
+	const struct tm_mech_ops *const all[] = {
+		[TM_MECHANISM_MOVE] = &tm_mech_move,
+		[TM_MECHANISM_COPY] = &tm_mech_copy,
+	};
+
+	if (wanted != TM_MECHANISM_AUTO)
+		e->mech = all[wanted];
+	else if (e->uffd.features & UFFD_FEATURE_MOVE)
+		e->mech = &tm_mech_move;
+	else
+		e->mech = &tm_mech_copy;
+	if ((e->uffd.features & e->mech->uffd_features) !=
+	    e->mech->uffd_features) {
+		tm_err("start engine: mechanism '%s': this kernel's userfaultfd "
+		       "lacks it; set TERAMALLOC_MECHANISM=%s, or use Linux "
+		       "%s or later",
+		       e->mech->name,
+		       e->mech == &tm_mech_move ? "auto" : "move",
+		       e->mech == &tm_mech_move ? "6.8" : "5.7");
+		return -EOPNOTSUPP;
+	}
+	if (e->mech == &tm_mech_copy)
+		tm_warn("start engine: mechanism 'copy': do not let devices "
+			"read directly (O_DIRECT, io_uring, RDMA) into remote "
+			"memory; Linux 6.8 and later have no such limit");
+	return 0;
+}
+
+static unsigned int choose_lanes(void)
+{
+	const struct tm_config *config = tm_config_get();
+	cpu_set_t cpus;
+
+	if (config->lanes)
+		return config->lanes;
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) >= 8)
+		return 2;
+	return 1;
+}
+
+static u32 choose_depth(const struct tm_engine *e)
+{
+	u32 depth = DEPTH_BYTES >> e->block_shift;
+
+	if (depth < DEPTH_MIN)
+		depth = DEPTH_MIN;
+	if (depth > DEPTH_MAX)
+		depth = DEPTH_MAX;
+	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
+}
+
+static int pager_start(struct tm_engine *e)
+{
+	struct tm_pager_config config = {
+		.nr_blocks = e->size >> e->block_shift,
+		.nr_frames = e->nr_frames,
+		.block_shift = e->block_shift,
+		.nr_lanes = e->nr_lanes,
+		.nr_servers = e->map.nr_servers,
+		.io_depth = e->io_depth,
+		.io_bytes = e->block > IO_BYTES ? (u32)e->block : IO_BYTES,
+		.prefetch_blocks =
+			(u32)(e->map.prefetch_bytes >> e->block_shift),
+		.can_cache = e->mech->can_cache,
+		.stall_ms = STALL_MS,
+		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
+		.place = e->map.rr ? &tm_place_rr : &tm_place_simple,
+	};
+	int err = tm_pager_create(&config, &pager_ops, e, &e->pager);
+
+	if (err) {
+		tm_lane_log(TM_LOG_ERROR, "start engine: pager: %s",
+			    strerror(-err));
+		return err;
+	}
+	tm_pager_limit_set(e->pager,
+			   (u32)(e->budget.local_bytes >> e->block_shift));
+	tm_pager_extents_limit_set(e->pager, 0);
+	for (unsigned int i = 0; i < e->nr_lanes; i++) {
+		e->lane[i].pager = tm_pager_lane(e->pager, i);
+		if (e->budget.job)
+			tm_lane_stats_set(e->lane[i].pager,
+					  tm_job_stats(e->budget.job, i));
+	}
+	return 0;
+}
+
+int tm_engine_set_up(struct tm_engine *e)
+{
+	int err;
+
+	err = tm_uffd_pages_open();
+	e->empty_fd = (int)syscall(SYS_memfd_create, "teramem-lost", 1u);
+	if (err || e->empty_fd < 0) {
+		tm_lane_log(TM_LOG_ERROR, "start engine: %s (is /proc there?)",
+			    strerror(err ? -err : errno));
+		return -ENODEV;
+	}
+	err = tm_budget_init(e, tm_config_get()->job);
+	if (!err)
+		err = tm_transport_open(e);
+	if (!err)
+		err = region_reserve(e);
+	if (!err) {
+		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
+		err = e->failed ? tm_command_init(e) : -ENOMEM;
+	}
+	if (!err)
+		err = e->mech->start(e);
+	if (!err)
+		err = pager_start(e);
+	for (unsigned int i = 0; i < e->nr_lanes && !err; i++) {
+		err = tm_transport_lane_init(&e->lane[i]);
+		if (!err && e->mech->lane_init)
+			err = e->mech->lane_init(e, i);
+	}
+	/* The last step: from here on lanes use all that. */
+	for (unsigned int i = 1; i < e->nr_lanes && !err; i++)
+		err = tm_lane_start(&e->lane[i]);
+	return err;
+}
+
+static int load_map(struct tm_engine *e, const char *path)
+{
+	char why[256];
+	int err = tm_map_load(path, &e->map, why, sizeof(why));
+
+	if (err) {
+		tm_err("read server map %s: %s", path, why);
+		return err;
+	}
+	e->block = e->map.block_bytes;
+	e->block_shift = (u32)__builtin_ctzll(e->block);
+	if (e->map.local_bytes >> e->block_shift < MIN_FRAMES) {
+		tm_err("read server map %s: local: room for fewer than %d "
+		       "blocks; give more, or choose smaller blocks",
+		       path, MIN_FRAMES);
+		return -EINVAL;
+	}
+	if (e->map.local_bytes > e->map.size_bytes * REGION_FACTOR)
+		e->map.local_bytes = e->map.size_bytes * REGION_FACTOR;
+	e->nr_frames = (u32)(e->map.local_bytes >> e->block_shift);
+	return 0;
+}
+
+int tm_engine_start(struct tm_engine **engine)
+{
+	const struct tm_config *config = tm_config_get();
+	struct tm_engine *e;
+	int program_fd, err;
+
+	if (!*config->map)
+		return -ENODEV;
+	e = tm_alloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	err = load_map(e, config->map);
+	if (err)
+		goto err_free;
+	e->nr_lanes = choose_lanes();
+	e->io_depth = choose_depth(e);
+	for (unsigned int i = 0; i < e->nr_lanes; i++) {
+		e->lane[i].engine = e;
+		e->lane[i].index = i;
+	}
+	err = tm_uffd_open(config->uffd == TM_UFFD_LIMITED, &e->uffd);
+	if (err)
+		goto err_free;
+	program_fd = e->uffd.fd;
+	err = choose_mechanism(e);
+	if (err)
+		goto err_close;
+	err = tm_lane_start(&e->lane[0]);
+	if (err) {
+		tm_err("start engine: thread: %s", strerror(-err));
+		goto err_close;
+	}
+	while (!tm_load_acquire(&e->ready))
+		syscall(SYS_futex, &e->ready, 0 /* FUTEX_WAIT */, 0, NULL, NULL,
+			0);
+	err = e->start_err;
+	if (err) {
+		tm_engine_stop(e);
+		goto err_close;
+	}
+	*engine = e;
+	return 0;
+
+err_close:
+	close(program_fd);
+err_free:
+	tm_free(e, sizeof(*e));
+	return err;
+}
+
+void tm_engine_stop(struct tm_engine *e)
+{
+	/* Once nobody serves faults here, no access may succeed. */
+	if (e->base)
+		mmap(e->base, e->size, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		     -1, 0);
+	tm_store_relaxed(&e->stopping, 1);
+	pthread_join(e->lane[0].thread, NULL);
+	tm_budget_fini(e);
+}
+
+void *tm_engine_base(const struct tm_engine *e)
+{
+	return e->base;
+}
+
+size_t tm_engine_size(const struct tm_engine *e)
+{
+	return e->size;
+}
+
+size_t tm_engine_block(const struct tm_engine *e)
+{
+	return e->block;
+}
+
+int tm_engine_commit(struct tm_engine *e, size_t bytes)
+{
+	return tm_budget_commit(e, bytes);
+}
+
+void tm_engine_uncommit(struct tm_engine *e, size_t bytes)
+{
+	tm_budget_uncommit(e, bytes);
+}
+
+void tm_engine_discard(struct tm_engine *e, void *addr, size_t bytes)
+{
+	u64 first = (u64)((char *)addr - e->base) >> e->block_shift;
+
+	if (bytes)
+		tm_command_discard(e, first, bytes >> e->block_shift);
+}
+
+int tm_engine_stats(struct tm_engine *e, struct teramalloc_stats *stats)
+{
+	struct tm_pager_usage usage;
+	struct tm_stats *sum;
+
+	/* Too large for the stack of any thread. */
+	sum = tm_alloc(sizeof(*sum));
+	if (!sum)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < e->nr_lanes; i++)
+		tm_stats_merge(sum, tm_lane_stats(e->lane[i].pager));
+	tm_pager_usage(e->pager, &usage);
+	*stats = (struct teramalloc_stats){
+		.allocated_bytes = tm_load_relaxed(&e->budget.committed_bytes),
+		.resident_bytes = usage.used_frames << e->block_shift,
+		.remote_bytes = usage.remote_blocks << e->block_shift,
+		.limit_bytes = usage.limit_frames << e->block_shift,
+		.capacity_bytes = e->map.size_bytes,
+		.faults = sum->faults,
+		.bytes_in = sum->bytes_in,
+		.bytes_out = sum->bytes_out,
+		.dropped_clean = sum->dropped_clean,
+		.fault_ns_p50 = tm_hist_percentile(&sum->fault_ns, 500),
+		.fault_ns_p99 = tm_hist_percentile(&sum->fault_ns, 990),
+	};
+	tm_free(sum, sizeof(*sum));
+	return 0;
+}

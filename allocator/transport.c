@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The pager's I/O as requests over the sessions: lane i uses channel i of each
+ * session. What the pager hands over from one batch of events is sent with one
+ * flush per server.
+ *
+ * No memory is allocated while paging: each lane has its requests from the
+ * start. Lock order: none.
+ */
+#include "allocator/engine_internal.h"
+
+/*
+ * Requests besides the pager's I/O: one RESERVE per server, and these. DISCARD
+ * tells the server what it would learn from the next store or the extent's
+ * release anyway, so it gives way when there are many.
+ */
+#define CONTROL_REQUESTS 256
+#define CONTROL_KEPT 64 /* that no DISCARD may use */
+
+#define TRANSPORT_WHY_BYTES 256
+
+struct tm_transport_request {
+	struct tm_request request;
+	struct tm_engine_lane *lane;
+	struct tm_io *io; /* NULL: not one of the pager's */
+	u16 server;
+	struct tm_transport_request *next; /* free or failed */
+};
+
+static unsigned int lane_requests(const struct tm_engine *e)
+{
+	return e->io_depth + e->map.nr_servers + CONTROL_REQUESTS;
+}
+
+static void server_lost(void *ctx, struct tm_session *session, const char *why)
+{
+	struct tm_engine *e = ctx;
+	struct tm_engine_lane *lane = tm_lane_self();
+
+	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
+		if (e->session[i] != session)
+			continue;
+		tm_lane_log(TM_LOG_ERROR,
+			    "use server %s: %s; access to memory that only it "
+			    "had ends in SIGBUS",
+			    e->map.server[i].address, why);
+		tm_pager_server_lost(lane->pager, i);
+	}
+}
+
+static void server_renewed(void *ctx, struct tm_session *session)
+{
+	struct tm_engine_lane *lane = tm_lane_self();
+
+	tm_stats_add(tm_lane_stats(lane->pager), reconnects, 1);
+}
+
+static const struct tm_session_ops session_ops = {
+	.lost = server_lost,
+	.renewed = server_renewed,
+};
+
+int tm_transport_open(struct tm_engine *e)
+{
+	char why[TRANSPORT_WHY_BYTES];
+	struct tm_session_config config = {
+		.job = e->map.job,
+		.timeout_ms = e->map.timeout_s * 1000,
+		.nr_channels = e->nr_lanes,
+		.depth = lane_requests(e),
+	};
+	const struct tm_wire_welcome *w;
+	int err;
+
+	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
+		config.server = &e->map.server[i];
+		err = tm_session_open(&config, &session_ops, e, &e->session[i],
+				      why, sizeof(why));
+		if (err) {
+			tm_lane_log(TM_LOG_ERROR, "connect to server %s: %s",
+				    e->map.server[i].address, why);
+			return err;
+		}
+		w = tm_session_welcome(e->session[i]);
+		if (!e->budget.extent_bytes)
+			e->budget.extent_bytes =
+				tm_le64_to_cpu(w->extent_bytes);
+		if (e->budget.extent_bytes != tm_le64_to_cpu(w->extent_bytes) ||
+		    e->budget.extent_bytes < e->block) {
+			tm_lane_log(TM_LOG_ERROR,
+				    "connect to server %s: its extents have "
+				    "%llu bytes, those of the first server "
+				    "%llu, a block %zu; start all servers with "
+				    "the same extent size, a multiple of the "
+				    "block size",
+				    e->map.server[i].address,
+				    (unsigned long long)tm_le64_to_cpu(
+					    w->extent_bytes),
+				    (unsigned long long)e->budget.extent_bytes,
+				    e->block);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+void tm_transport_close(struct tm_engine *e)
+{
+	for (unsigned int i = 0; i < e->map.nr_servers; i++)
+		if (e->session[i])
+			tm_session_close(e->session[i]);
+}
+
+int tm_transport_lane_init(struct tm_engine_lane *lane)
+{
+	unsigned int nr = lane_requests(lane->engine);
+
+	lane->requests_bytes = nr * sizeof(*lane->requests);
+	lane->requests = tm_alloc(lane->requests_bytes);
+	if (!lane->requests)
+		return -ENOMEM;
+	while (nr--) {
+		lane->requests[nr].lane = lane;
+		lane->requests[nr].next = lane->free_request;
+		lane->free_request = &lane->requests[nr];
+	}
+	lane->nr_control = 0;
+	return 0;
+}
+
+static void complete(struct tm_transport_request *r, int err)
+{
+	struct tm_engine_lane *lane = r->lane;
+	struct tm_request request = { .kind = r->request.kind,
+				      .addr = r->request.addr,
+				      .bytes = r->request.bytes };
+	struct tm_io *io = r->io;
+	u16 server = r->server;
+
+	r->next = lane->free_request;
+	lane->free_request = r;
+	switch (request.kind) {
+	case TM_REQUEST_READ:
+		tm_pager_fetched(io, err ? -EIO : 0);
+		return;
+	case TM_REQUEST_WRITE:
+		tm_pager_stored(io, err ? -EIO : 0);
+		return;
+	case TM_REQUEST_RESERVE:
+		if (err)
+			tm_store_relaxed(&lane->engine->full[server], true);
+		tm_pager_reserved(lane->pager, server, request.addr,
+				  request.bytes, err ? -ENOMEM : 0);
+		break;
+	default:
+		break;
+	}
+	lane->nr_control--;
+}
+
+static void request_done(struct tm_request *request, int err)
+{
+	complete(request->cookie, err);
+}
+
+static struct tm_transport_request *
+request_get(struct tm_engine_lane *lane, enum tm_request_kind kind, u16 server,
+	    u64 addr, u64 bytes)
+{
+	struct tm_transport_request *r = lane->free_request;
+
+	if (!r)
+		return NULL;
+	lane->free_request = r->next;
+	r->server = server;
+	r->io = NULL;
+	r->request.kind = kind;
+	r->request.nr_iov = 0;
+	r->request.addr = addr;
+	r->request.bytes = bytes;
+	r->request.done = request_done;
+	r->request.cookie = r;
+	return r;
+}
+
+static void submit(struct tm_transport_request *r)
+{
+	struct tm_engine_lane *lane = r->lane;
+	struct tm_session *session = lane->engine->session[r->server];
+	int err;
+
+	err = tm_channel_submit(tm_session_channel(session, lane->index),
+				&r->request);
+	/* The channel is as deep as the lane has requests. */
+	TM_BUG_ON(err == -EAGAIN);
+	if (err) {
+		r->next = lane->failed;
+		lane->failed = r;
+	} else if (!lane->is_dirty[r->server]) {
+		lane->is_dirty[r->server] = true;
+		lane->dirty[lane->nr_dirty++] = r->server;
+	}
+}
+
+static void transfer(struct tm_engine *e, struct tm_io *io,
+		     enum tm_request_kind kind)
+{
+	struct tm_engine_lane *lane = tm_engine_lane_of(e, io->lane);
+	struct tm_transport_request *r;
+	struct iovec *iov;
+
+	/* The pager has no more than io_depth blocks under way. */
+	r = request_get(lane, kind, io->server, io->addr,
+			(u64)io->nr << e->block_shift);
+	TM_BUG_ON(!r);
+	r->io = io;
+	r->request.nr_iov = io->nr;
+	for (unsigned int i = 0; i < io->nr; i++) {
+		iov = &r->request.iov[i];
+		iov->iov_len = e->block;
+		if (kind == TM_REQUEST_WRITE)
+			iov->iov_base = e->mech->bytes(e, io->seg[i].block,
+						       io->seg[i].frame);
+		else
+			iov->iov_base = e->mech->fill(e, lane->index,
+						      io->seg[i].block,
+						      io->seg[i].frame);
+		if (iov->iov_base)
+			continue;
+		tm_lane_log(TM_LOG_ERROR,
+			    "fetch block %llu: no memory for it on this node",
+			    (unsigned long long)io->seg[i].block);
+		r->next = lane->failed;
+		lane->failed = r;
+		return;
+	}
+	submit(r);
+}
+
+void tm_transport_fetch(void *ctx, struct tm_io *io)
+{
+	transfer(ctx, io, TM_REQUEST_READ);
+}
+
+void tm_transport_store(void *ctx, struct tm_io *io)
+{
+	transfer(ctx, io, TM_REQUEST_WRITE);
+}
+
+static void control(struct tm_engine *e, struct tm_lane *pager_lane,
+		    enum tm_request_kind kind, unsigned int server, u64 addr,
+		    u64 bytes)
+{
+	struct tm_engine_lane *lane = tm_engine_lane_of(e, pager_lane);
+	struct tm_transport_request *r = NULL;
+	unsigned int limit = CONTROL_REQUESTS;
+
+	if (kind == TM_REQUEST_RESERVE)
+		limit += e->map.nr_servers;
+	else if (kind == TM_REQUEST_DISCARD)
+		limit -= CONTROL_KEPT;
+	if (lane->nr_control < limit)
+		r = request_get(lane, kind, (u16)server, addr, bytes);
+	if (!r) {
+		if (kind != TM_REQUEST_DISCARD)
+			tm_lane_log(TM_LOG_WARNING,
+				    "release memory of server %s: too many "
+				    "requests under way; it stays reserved "
+				    "until this process ends",
+				    e->map.server[server].address);
+		return;
+	}
+	lane->nr_control++;
+	submit(r);
+}
+
+void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+			  u64 addr, u64 bytes)
+{
+	control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
+}
+
+void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
+{
+	control(ctx, lane, TM_REQUEST_RESERVE, server, 0, 0);
+}
+
+void tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
+			  u64 addr, u64 bytes)
+{
+	control(ctx, lane, TM_REQUEST_RELEASE, server, addr, bytes);
+}
+
+bool tm_transport_flush(struct tm_engine_lane *lane)
+{
+	unsigned int nr = lane->nr_dirty;
+	u16 server;
+
+	while (lane->nr_dirty) {
+		server = lane->dirty[--lane->nr_dirty];
+		lane->is_dirty[server] = false;
+		tm_channel_flush(tm_session_channel(
+			lane->engine->session[server], lane->index));
+	}
+	return nr > 0;
+}
+
+unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too)
+{
+	struct tm_engine *e = lane->engine;
+	struct tm_transport_request *failed, *next;
+	struct tm_channel *channel;
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
+		channel = tm_session_channel(e->session[i], lane->index);
+		if (idle_too || tm_channel_under_way(channel))
+			nr += (unsigned int)tm_channel_process(channel);
+	}
+	/* Only those of now: what completes may start, and fail, again. */
+	failed = lane->failed;
+	lane->failed = NULL;
+	for (; failed; failed = next) {
+		next = failed->next;
+		complete(failed, -EIO);
+		nr++;
+	}
+	return nr;
+}
+
+void tm_transport_tick(struct tm_engine_lane *lane)
+{
+	struct tm_engine *e = lane->engine;
+
+	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
+		if (!tm_load_relaxed(&e->full[i]))
+			continue;
+		tm_store_relaxed(&e->full[i], false);
+		tm_pager_server_room(e->pager, i);
+	}
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A channel whose connection broke, or is silent: heartbeat, new connection,
+ * and the judgement that a server is lost. Nothing here blocks. See channel.h
+ * for who may touch what.
+ *
+ * Silence: a quarter of the timeout without a byte brings a ping; a second
+ * quarter without an answer breaks the connection, since a new one may get
+ * through where a half-open one does not; after the rest the server is dead.
+ */
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/channel.h"
+
+#define MS 1000000ull
+
+/*
+ * A server that was killed refuses a connection; so may one whose backlog is
+ * full, for a moment.
+ */
+#define REFUSALS_MAX 2
+#define REFUSED_PAUSE_NS (150 * MS)
+#define FAILED_PAUSE_NS (200 * MS)
+
+/* Lies in the life of a channel, and connections that brought nothing. */
+#define VIOLATIONS_MAX 3
+#define BARREN_MAX 6
+#define BARREN_PAUSE_NS (20 * MS)
+
+static void set_fd(struct tm_channel *channel, int fd)
+{
+	struct tm_lock *lock = &channel->session->lock;
+	int old = channel->fd;
+
+	tm_lock_acquire(lock);
+	channel->fd = fd;
+	tm_lock_release(lock);
+	if (old >= 0)
+		close(old);
+}
+
+/* Let the other channels' threads notice: their sockets become readable. */
+static void wake_others(const struct tm_channel *channel)
+{
+	struct tm_session *session = channel->session;
+	unsigned int i;
+
+	tm_lock_acquire(&session->lock);
+	for (i = 0; i < session->nr_channels; i++)
+		if (i != channel->index && session->channels[i].fd >= 0)
+			shutdown(session->channels[i].fd, SHUT_RDWR);
+	tm_lock_release(&session->lock);
+}
+
+static void lose(struct tm_channel *channel, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void lose(struct tm_channel *channel, const char *fmt, ...)
+{
+	struct tm_session *session = channel->session;
+	char cause[320], why[800];
+	va_list args;
+
+	tm_dial_cancel(&channel->dial);
+	channel->state = TM_CHANNEL_DOWN;
+	if (!tm_cas(&session->state, TM_SESSION_ALIVE, TM_SESSION_LOSING))
+		return;
+	va_start(args, fmt);
+	vsnprintf(cause, sizeof(cause), fmt, args);
+	va_end(args);
+	snprintf(why, sizeof(why), "server %s is lost: %s; %s", session->name,
+		 channel->why, cause);
+	session->ops->lost(session->ctx, session, why);
+	tm_store_release(&session->state, TM_SESSION_LOST);
+	wake_others(channel);
+}
+
+void tm_channel_up(struct tm_channel *channel, struct tm_dial *dial)
+{
+	channel->epoch = dial->epoch;
+	set_fd(channel, dial->fd);
+	dial->fd = -1;
+	channel->state = TM_CHANNEL_UP;
+	channel->heard_ns = channel->progress_ns = tm_channel_now();
+	tm_channel_rewind(channel);
+}
+
+void tm_channel_drop(struct tm_channel *channel, int err, const char *why)
+{
+	u64 now = tm_channel_now();
+	u64 timeout = channel->session->timeout_ns;
+
+	set_fd(channel, -1);
+	channel->state = TM_CHANNEL_DOWN;
+	channel->refusals = 0;
+	if (err == -EPROTO)
+		channel->violations++;
+	/* A connection that brought nothing is no sign of life either. */
+	if (channel->barren == 0)
+		channel->give_up_ns =
+			now + (err == -ETIMEDOUT ? timeout / 2 : timeout);
+	channel->retry_ns = now + channel->barren++ * BARREN_PAUSE_NS;
+	snprintf(channel->why, sizeof(channel->why), "%s", why);
+}
+
+/* Judge a failed attempt: try again, or is the server lost? */
+static void failed(struct tm_channel *channel, int err, u64 now)
+{
+	const struct tm_dial *dial = &channel->dial;
+
+	channel->state = TM_CHANNEL_DOWN;
+	channel->retry_ns = now + FAILED_PAUSE_NS;
+	if (err == -ECONNREFUSED) {
+		channel->retry_ns = now + REFUSED_PAUSE_NS;
+		if (++channel->refusals == REFUSALS_MAX)
+			lose(channel, "no server there any more");
+	} else if (err == -EACCES || dial->status == TM_STATUS_VERSION ||
+		   dial->status == TM_STATUS_NO_SESSION) {
+		lose(channel, "%s", dial->why);
+	} else if (err == -EPROTO) {
+		channel->violations++;
+		snprintf(channel->why, sizeof(channel->why), "%s", dial->why);
+	}
+}
+
+static void dial(struct tm_channel *channel, u64 now)
+{
+	const struct tm_session *session = channel->session;
+	int err = 0;
+
+	if (channel->state == TM_CHANNEL_DOWN) {
+		channel->state = TM_CHANNEL_DIALING;
+		channel->retry_ns = now + session->timeout_ns / 4;
+		err = tm_dial_start(&channel->dial, &session->target,
+				    channel->index, ++channel->epoch);
+	}
+	if (!err)
+		err = tm_dial_step(&channel->dial, &session->target);
+	if (!err) {
+		tm_channel_up(channel, &channel->dial);
+		if (session->ops->renewed)
+			session->ops->renewed(session->ctx, channel->session);
+	} else if (err != -EAGAIN) {
+		failed(channel, err, now);
+	} else if (now >= channel->retry_ns) {
+		tm_dial_cancel(&channel->dial);
+		channel->state = TM_CHANNEL_DOWN;
+	}
+}
+
+void tm_channel_renew(struct tm_channel *channel)
+{
+	u64 now = tm_channel_now();
+
+	if (tm_session_lost(channel->session))
+		return;
+	if (channel->violations >= VIOLATIONS_MAX)
+		lose(channel, "it broke the protocol %u times",
+		     channel->violations);
+	else if (channel->barren > BARREN_MAX)
+		lose(channel, "%u connections in a row served nothing",
+		     channel->barren);
+	else if (now >= channel->give_up_ns)
+		lose(channel, "no new connection within the timeout of %llu ms",
+		     (unsigned long long)(channel->session->timeout_ns / MS));
+	else if (channel->state == TM_CHANNEL_DIALING ||
+		 now >= channel->retry_ns)
+		dial(channel, now);
+}
+
+static void ping_done(struct tm_request *request, int err)
+{
+	struct tm_channel *channel = request->cookie;
+
+	channel->ping_under_way = false;
+}
+
+void tm_channel_keep_time(struct tm_channel *channel)
+{
+	u64 quarter = channel->session->timeout_ns / 4;
+	u64 now = tm_channel_now();
+
+	if (channel->state != TM_CHANNEL_UP)
+		return;
+	if (tm_channel_under_way(channel) &&
+	    now - channel->progress_ns > 4 * quarter)
+		return tm_channel_drop(channel, -EPROTO,
+				       "it left requests unanswered");
+	if (now - channel->heard_ns <= quarter)
+		return;
+	if (!channel->ping_under_way) {
+		channel->ping.kind = TM_REQUEST_PING;
+		channel->ping.done = ping_done;
+		channel->ping.cookie = channel;
+		channel->ping_under_way = true;
+		channel->ping_ns = now;
+		tm_channel_enqueue(channel, &channel->ping);
+		tm_channel_flush(channel);
+	} else if (now - channel->ping_ns > quarter) {
+		tm_channel_drop(channel, -ETIMEDOUT, "it gave no sign of life");
+	}
+}
+
+int tm_channel_wait_ms(const struct tm_channel *channel)
+{
+	u64 now = tm_channel_now();
+	u64 quarter = channel->session->timeout_ns / 4;
+	u64 due;
+
+	if (tm_session_lost(channel->session))
+		return channel->under_way ? 0 : 1000;
+	if (channel->tx_err)
+		return 0;
+	if (channel->state != TM_CHANNEL_UP)
+		due = channel->retry_ns;
+	else if (channel->ping_under_way &&
+		 channel->ping_ns > channel->heard_ns)
+		due = channel->ping_ns + quarter;
+	else
+		due = channel->heard_ns + quarter;
+	return due > now ? (due - now) / MS + 1 : 0;
+}
