@@ -167,8 +167,8 @@ void tm_pager_server_room(struct tm_pager *p, unsigned int server)
 
 void tm_pager_server_lost(struct tm_lane *lane, unsigned int server)
 {
+	/* nothing else: this may be in the midst of another entry point */
 	tm_place_server_lost(lane->pager->place, server);
-	tm_lane_finish(lane);
 }
 
 void tm_pager_limit_set(struct tm_pager *p, u32 frames)

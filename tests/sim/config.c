@@ -34,8 +34,7 @@ static unsigned int perhaps(unsigned int most)
 
 static void draw_servers(struct sim_config *c)
 {
-	u32 needed = (u32)(c->pager.nr_blocks + c->extent_slots - 1) /
-		     c->extent_slots;
+	u32 needed = (u32)(c->nr_used + c->extent_slots - 1) / c->extent_slots;
 	u32 total = 0, i;
 
 	/* Exactly enough, plenty, or (rarely) too little. */
@@ -70,11 +69,12 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->seed = seed;
 	p->nr_servers = between(1, SIM_SERVERS_MAX);
 	c->extent_slots = between(1, SIM_EXTENT_SLOTS_MAX);
-	p->nr_blocks = between(16, c->extent_slots * SIM_EXTENTS_MAX / 2);
-	if (p->nr_blocks > SIM_BLOCKS_MAX)
-		p->nr_blocks = SIM_BLOCKS_MAX;
-	p->nr_frames = sim_random(3) ? between(4, (u32)p->nr_blocks / 2)
-				     : between(4, 12);
+	c->nr_used = between(16, c->extent_slots * SIM_EXTENTS_MAX / 2);
+	if (c->nr_used > SIM_BLOCKS_MAX - 64)
+		c->nr_used = SIM_BLOCKS_MAX - 64;
+	p->nr_blocks = c->nr_used + between(0, 64);
+	p->nr_frames =
+		sim_random(3) ? between(4, c->nr_used / 2) : between(4, 12);
 	if (p->nr_frames > SIM_FRAMES_MAX)
 		p->nr_frames = SIM_FRAMES_MAX;
 	p->block_shift = between(TM_BLOCK_SHIFT_MIN, TM_BLOCK_SHIFT_MAX);

@@ -8,6 +8,8 @@
 
 /* A wait without any sign is an error: it never ends. */
 #define WAIT_MAX_NS (20000 * SIM_MS)
+/* With too little memory, one after the other is given up or served. */
+#define WAIT_TIGHT_MAX_NS (200000 * SIM_MS)
 #define DISCARDS_MAX 4
 
 enum pattern {
@@ -29,7 +31,7 @@ static u64 swept, nr_to_sweep;
 
 static void thread_redirect(struct sim_thread *t)
 {
-	u64 nr = sim.config.pager.nr_blocks;
+	u64 nr = sim.config.nr_used;
 
 	t->pattern = (unsigned int)sim_random(NR_PATTERNS);
 	t->next = sim_random(nr);
@@ -48,7 +50,7 @@ void program_init(void)
 
 static void choose(struct sim_thread *t)
 {
-	u64 nr = sim.config.pager.nr_blocks;
+	u64 nr = sim.config.nr_used;
 
 	if (!sim_random(100))
 		thread_redirect(t);
@@ -311,7 +313,7 @@ void program_wake(u64 block)
 	}
 }
 
-/* Can all blocks be remote at one time, on what servers there are? */
+/* Can all used blocks be remote at one time, on what servers there are? */
 static bool tight(void)
 {
 	const struct sim_config *c = &sim.config;
@@ -323,14 +325,14 @@ static bool tight(void)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
-	return extents * c->extent_slots < c->pager.nr_blocks;
+	return extents * c->extent_slots < c->nr_used;
 }
 
 /* With too little memory blocks fail one by one, each after the stall time. */
 void program_sweep(void)
 {
 	swept = 0;
-	nr_to_sweep = tight() ? 16 : sim.config.pager.nr_blocks;
+	nr_to_sweep = tight() ? 16 : sim.config.nr_used;
 }
 
 void program_watch(void)
@@ -343,7 +345,9 @@ void program_watch(void)
 		const struct sim_thread *t = &sim.thread[i];
 
 		if (t->state == THREAD_WAITING)
-			sim_check(sim.now - t->since < WAIT_MAX_NS,
+			sim_check(sim.now - t->since <
+					  (sim.tight_ns ? WAIT_TIGHT_MAX_NS
+							: WAIT_MAX_NS),
 				  "access to block %llu waits for ever",
 				  (unsigned long long)t->block);
 	}

@@ -61,6 +61,7 @@ struct sim_config {
 	u64 seed;
 	enum sim_sabotage sabotage;
 	struct tm_pager_config pager;
+	u32 nr_used; /* blocks; the program touches none beyond */
 	unsigned int nr_threads;
 	u32 extent_slots;
 	u32 server_extents[SIM_SERVERS_MAX]; /* capacity of each */
