@@ -216,6 +216,18 @@ static u32 choose_depth(const struct tm_engine *e)
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
+static u64 zero_fingerprint(size_t block)
+{
+	void *zeros = tm_alloc(block);
+	u64 fingerprint;
+
+	if (!zeros)
+		return 0;
+	fingerprint = XXH3_64bits(zeros, block);
+	tm_free(zeros, block);
+	return fingerprint;
+}
+
 static int pager_start(struct tm_engine *e)
 {
 	struct tm_pager_config config = {
@@ -229,6 +241,7 @@ static int pager_start(struct tm_engine *e)
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.can_cache = e->mech->can_cache,
+		.zero_fingerprint = zero_fingerprint(e->block),
 		.stall_ms = STALL_MS,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
 		.place = e->map.rr ? &tm_place_rr : &tm_place_simple,

@@ -165,9 +165,11 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 		c->fingerprint =
 			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	if (frame_flags & TM_FRAME_ZERO) {
-		/* also what was readied ahead and never written */
+		/* zeros that nobody wrote need no slot: absent says the same */
 		c->clean = !dirty &&
-			   (!unknown || (c->print && !c->fingerprint));
+			   (!unknown ||
+			    (c->print &&
+			     c->fingerprint == p->config.zero_fingerprint));
 		return;
 	}
 	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
