@@ -275,6 +275,37 @@ static void fixed_mappings(void **state)
 	assert_int_equal(remote(), before);
 }
 
+/* Memory that is closed, or read-only, in parts comes and goes like the rest.
+ */
+static void protected_parts(void **state)
+{
+	const size_t nr = 12 * LARGE / PAGE;
+	size_t before = remote();
+	uint32_t *p = mmap(NULL, nr * PAGE, RW, ANON, -1, 0);
+	const size_t words = PAGE / sizeof(*p);
+
+	for (size_t i = 0; i < nr; i++)
+		p[i * words] = (uint32_t)i;
+	for (size_t i = 0; i < nr; i += 100)
+		assert_int_equal(mprotect(p + i * words, 7 * PAGE,
+					  i % 200 ? PROT_READ : PROT_NONE),
+				 0);
+	for (int turn = 0; turn < 3; turn++) {
+		for (size_t i = 0; i < nr; i++) {
+			if (i % 200 < 7)
+				continue;
+			assert_int_equal(p[i * words], i);
+			if (i % 100 >= 7)
+				p[i * words] = (uint32_t)i;
+		}
+	}
+	assert_int_equal(mprotect(p, nr * PAGE, RW), 0);
+	for (size_t i = 0; i < nr; i++)
+		assert_int_equal(p[i * words]++, i);
+	assert_int_equal(munmap(p, nr * PAGE), 0);
+	assert_int_equal(remote(), before);
+}
+
 static void locks(void **state)
 {
 	size_t before = remote();
@@ -373,6 +404,7 @@ int main(void)
 		cmocka_unit_test(large_mappings_are_remote),
 		cmocka_unit_test(what_stays_with_the_kernel),
 		cmocka_unit_test(fixed_mappings),
+		cmocka_unit_test(protected_parts),
 		cmocka_unit_test(locks),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(forked_children),
