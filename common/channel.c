@@ -108,6 +108,7 @@ void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request)
 	if (channel->unsent == TM_SLOT_NONE)
 		channel->unsent = index;
 	channel->under_way++;
+	channel->reserves += request->kind == TM_REQUEST_RESERVE;
 	encode(channel, slot);
 }
 
@@ -116,6 +117,9 @@ int tm_channel_submit(struct tm_channel *channel, struct tm_request *request)
 	if (tm_session_lost(channel->session))
 		return -EIO;
 	if (tm_channel_under_way(channel) + 1 >= channel->nr_slots)
+		return -EAGAIN;
+	if (request->kind == TM_REQUEST_RESERVE &&
+	    channel->reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
 	if (!tm_channel_under_way(channel))
 		channel->progress_ns = tm_channel_now();
@@ -146,6 +150,7 @@ void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,
 	slot->next = channel->free;
 	channel->free = index;
 	channel->under_way--;
+	channel->reserves -= request->kind == TM_REQUEST_RESERVE;
 	if (request != &channel->ping)
 		channel->completions++;
 	request->done(request, err);

@@ -68,7 +68,7 @@ struct tm_channel {
 	enum tm_channel_state state;
 
 	struct tm_slot *slots;
-	u32 nr_slots, head, tail, unsent, free, under_way;
+	u32 nr_slots, head, tail, unsent, free, under_way, reserves;
 	u64 sequence;
 	size_t tx_done;
 	int tx_err;

@@ -29,7 +29,7 @@
 /* Lies in the life of a channel, and connections that brought nothing. */
 #define VIOLATIONS_MAX 3
 #define BARREN_MAX 6
-#define BARREN_PAUSE_NS (50 * MS)
+#define BARREN_PAUSE_NS (20 * MS)
 
 static void set_fd(struct tm_channel *channel, int fd)
 {

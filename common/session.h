@@ -108,8 +108,8 @@ struct tm_channel *tm_session_channel(struct tm_session *session,
 /**
  * tm_channel_submit() - queue a request; tm_channel_flush() sends
  *
- * Returns 0, -EAGAIN when depth requests are under way, -EIO when the server
- * is lost.
+ * Returns 0, -EAGAIN when depth requests (or TM_PROTO_RESERVES_MAX RESERVEs)
+ * are under way, -EIO when the server is lost.
  */
 int tm_channel_submit(struct tm_channel *channel, struct tm_request *request);
 

@@ -26,6 +26,7 @@ struct tm_frame {
 	u8 list; /* for the replacement policy */
 	u8 flags;
 	u64 started_ns;
+	u64 mapped_ns; /* for a fault */
 };
 
 struct tm_frames {

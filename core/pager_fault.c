@@ -150,6 +150,8 @@ static int block_map(struct tm_lane *lane, const struct tm_ref *b,
 		     unsigned int flags)
 {
 	struct tm_pager *p = lane->pager;
+	struct tm_frame *frame = tm_ref_frame(p, b);
+	u64 now;
 	int err;
 
 	if (b->e->flags & TM_BLOCK_WRITE)
@@ -158,7 +160,9 @@ static int block_map(struct tm_lane *lane, const struct tm_ref *b,
 	b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
 	tm_lock_release(&b->shard->lock);
 	err = p->ops->map(p->ctx, lane, b->block, b->e->frame, flags);
+	now = p->ops->now(p->ctx);
 	tm_lock_acquire(&b->shard->lock);
+	frame->mapped_ns = frame->flags & TM_FRAME_FAULT ? now : 0;
 	return err;
 }
 
@@ -189,7 +193,7 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 	bool again = b->e->flags & TM_BLOCK_WANTED;
 	bool fault = frame->flags & TM_FRAME_FAULT;
 	bool ahead = frame->flags & TM_FRAME_AHEAD;
-	u64 started_ns = frame->started_ns;
+	u64 waited_ns = frame->mapped_ns - frame->started_ns;
 
 	b->e->state = TM_RESIDENT;
 	b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
@@ -203,8 +207,7 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 	if (ahead)
 		tm_stats_add(lane->stats, prefetch_used, 1);
 	if (fault)
-		tm_hist_record(&lane->stats->fault_ns,
-			       p->ops->now(p->ctx) - started_ns);
+		tm_hist_record(&lane->stats->fault_ns, waited_ns);
 	return TM_FAULT_DONE;
 }
 
@@ -354,8 +357,8 @@ fault_frameless(struct tm_lane *lane, const struct tm_ref *b, u64 started_ns)
 }
 
 /*
- * Have one block of a window ready. Never evicts: takes only frames above the
- * low watermark. Returns false when nothing more is to be had.
+ * Have one block of a window ready. Never evicts: takes only frames that faults
+ * can do without. Returns false when nothing more is to be had.
  */
 static bool ahead_one(struct tm_lane *lane, u64 block, bool zero, bool marker)
 {
@@ -381,7 +384,7 @@ static bool ahead_one(struct tm_lane *lane, u64 block, bool zero, bool marker)
 	}
 	if ((remote &&
 	     (!tm_block_copied(p, e, e->flags) || !tm_lane_room(lane, true))) ||
-	    (frame = tm_frame_get(&p->frames, tm_frames_low(p))) ==
+	    (frame = tm_frame_get(&p->frames, tm_frames_kept(p))) ==
 		    TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
 		return false;

@@ -225,13 +225,14 @@ static bool finish(struct tm_conn *conn)
 
 static bool start(struct tm_conn *conn)
 {
-	const struct tm_wire_header *wire =
-		(const void *)(conn->input + conn->input_pos);
+	struct tm_wire_header wire;
 	const char *why;
 
-	conn->input_pos += sizeof(*wire);
+	/* After a payload of odd length it is not aligned. */
+	memcpy(&wire, conn->input + conn->input_pos, sizeof(wire));
+	conn->input_pos += sizeof(wire);
 	conn->sink = NULL;
-	tm_msg_decode(wire, !conn->handshake, &conn->msg, &why);
+	tm_msg_decode(&wire, !conn->handshake, &conn->msg, &why);
 	conn->payload_left = conn->msg.length;
 	return conn->handshake ? tm_handshake_start(conn, why)
 			       : tm_request_start(conn, why);

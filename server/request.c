@@ -102,6 +102,36 @@ bool tm_request_start(struct tm_conn *conn, const char *why)
 
 /* ---- RESERVE ------------------------------------------------------------ */
 
+/* The extent that this very RESERVE was given before; false if none was. */
+static bool find_grant(const struct tm_conn *conn, uint64_t id, uint64_t *addr)
+{
+	const struct tm_session *session = conn->session;
+	const struct tm_grant *granted = session->granted[conn->channel];
+	unsigned int i, nr = session->nr_granted[conn->channel];
+
+	if (nr > TM_PROTO_RESERVES_MAX)
+		nr = TM_PROTO_RESERVES_MAX;
+	for (i = 0; i < nr; i++) {
+		if (granted[i].id == id) {
+			*addr = granted[i].addr;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
+{
+	struct tm_session *session = conn->session;
+	unsigned int i = session->nr_granted[conn->channel]++ %
+			 TM_PROTO_RESERVES_MAX;
+
+	session->granted[conn->channel][i] = (struct tm_grant){
+		.id = id,
+		.addr = addr,
+	};
+}
+
 /* Returns false when there may be an extent later. */
 static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 {
@@ -115,16 +145,22 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 	};
 	int ret;
 
+	if (find_grant(conn, id, &msg.addr)) {
+		tm_conn_reply(conn, &msg, NULL, 0);
+		return true;
+	}
 	ret = tm_store_lend(&server->store, conn->session->id, &msg.addr);
 	if (ret == -ENOSPC && tm_sessions_reclaim(server))
 		ret = tm_store_lend(&server->store, conn->session->id,
 				    &msg.addr);
 	if (ret == -ENOSPC && !last)
 		return false;
-	if (ret)
+	if (ret) {
 		answer(conn, id, TM_WIRE_RESERVE, TM_STATUS_NO_MEMORY);
-	else
-		tm_conn_reply(conn, &msg, NULL, 0);
+		return true;
+	}
+	remember_grant(conn, id, msg.addr);
+	tm_conn_reply(conn, &msg, NULL, 0);
 	return true;
 }
 

@@ -129,6 +129,9 @@ uint8_t *tm_store_write_ptr(struct tm_store *store, uint64_t addr,
  * @loop: whose connections these are
  * @channel: the connections; only @loop's thread looks at them
  * @epoch: highest epoch seen of each channel
+ * @granted: the last RESERVEs of each channel and their extents, since one
+ *	whose reply was lost with its connection comes again; @nr_granted ever.
+ *	Like @channel, they are the loop's
  * @nr_conns: connections that point here, those on their way to @loop too
  * @empty_since_ms: when the last connection went
  * @closed: the last connection was closed by the client, not lost
@@ -143,6 +146,10 @@ struct tm_session {
 	struct tm_loop *loop;
 	struct tm_conn *channel[TM_PROTO_CHANNELS_MAX];
 	uint32_t epoch[TM_PROTO_CHANNELS_MAX];
+	struct tm_grant {
+		uint64_t id, addr;
+	} granted[TM_PROTO_CHANNELS_MAX][TM_PROTO_RESERVES_MAX];
+	unsigned int nr_granted[TM_PROTO_CHANNELS_MAX];
 	unsigned int nr_conns;
 	uint64_t empty_since_ms;
 	bool closed;

@@ -37,6 +37,7 @@ typedef uint64_t tm_le64;
 #define TM_PROTO_CONTROL_MAX (64u << 10)    /* payload of any other message */
 #define TM_PROTO_HANDSHAKE_MAX (16u << 10)  /* payload before authentication */
 #define TM_PROTO_CHANNELS_MAX 64            /* connections of one session */
+#define TM_PROTO_RESERVES_MAX 8   /* RESERVEs under way per channel */
 #define TM_PROTO_ADDRESS_MAX 108
 
 /**
@@ -51,7 +52,8 @@ typedef uint64_t tm_le64;
  * @TM_WIRE_WELCOME: the reply to AUTH and ATTACH, with their id; struct
  *	tm_wire_welcome
  * @TM_WIRE_RESERVE: give this session an extent; the reply's addr and argument
- *	hold its address and length in bytes
+ *	hold its address and length in bytes. Sent again with the same id, over
+ *	a renewed connection of the channel, it names the same extent
  * @TM_WIRE_RELEASE: take the extent at addr, argument bytes long, back
  * @TM_WIRE_READ: argument bytes from addr; the reply carries them
  * @TM_WIRE_WRITE: the payload goes to addr
@@ -102,7 +104,7 @@ enum tm_wire_status {
  * @flags: zero in version 1
  * @status: enum tm_wire_status in a reply, zero in a request
  * @id: chosen by the requester, repeated in the reply; completions come in any
- *	order
+ *	order. A channel never uses one twice in a session's life
  * @epoch: of the channel; a request with an older one is refused
  * @length: bytes of payload that follow
  * @addr: an address in the server's memory

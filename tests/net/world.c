@@ -25,8 +25,9 @@ static void die(const char *what)
 	abort();
 }
 
-/* Standard input and output are pipes, where asked for. */
-static pid_t spawn(char *const argv[], int *in, int *out)
+/* Standard input and output are pipes; standard error, where not NULL, a file.
+ */
+static pid_t spawn(char *const argv[], int *in, int *out, const char *err)
 {
 	int to[2], from[2];
 	pid_t parent = getpid(), pid;
@@ -42,6 +43,8 @@ static pid_t spawn(char *const argv[], int *in, int *out)
 			_exit(1);
 		dup2(to[0], 0);
 		dup2(from[1], 1);
+		if (err && !freopen(err, "w", stderr))
+			die(err);
 		execvp(argv[0], argv);
 		die(argv[0]);
 	}
@@ -128,7 +131,8 @@ static void start_munged(struct world *world)
 		snprintf(text[i], PATH_BYTES, options[i], world->dir);
 		argv[3 + i] = text[i];
 	}
-	world->munged = spawn(argv, NULL, NULL);
+	snprintf(path, sizeof(path), "%s/stderr", world->dir);
+	world->munged = spawn(argv, NULL, NULL, path);
 	snprintf(path, sizeof(path), "%s/munge", world->dir);
 	for (i = 0; access(path, F_OK) && i < 500; i++)
 		usleep(10000);
@@ -154,7 +158,7 @@ static void start_server(struct world *world, const char *listen,
 	}
 	for (; nr > 0; nr--)
 		argv[nr] = text[nr - 1];
-	world->server = spawn(argv, NULL, &out);
+	world->server = spawn(argv, NULL, &out, NULL);
 	read_line(out, line, sizeof(line));
 	start = strstr(line, "\"address\":\"");
 	stop = start ? strchr(start + 11, '"') : NULL;
@@ -190,7 +194,7 @@ void world_proxy(struct world *world, const char *capacity, const char *grace)
 	begin(world);
 	start_munged(world);
 	snprintf(listen, sizeof(listen), "unix:%s/server", world->dir);
-	world->proxy = spawn(argv, &world->proxy_in, &world->proxy_out);
+	world->proxy = spawn(argv, &world->proxy_in, &world->proxy_out, NULL);
 	read_line(world->proxy_out, address, sizeof(address));
 	start_server(world, listen, address, capacity, grace);
 }

@@ -27,6 +27,7 @@ struct net_request {
 	u64 addr;
 	u64 bytes;
 	struct tm_io *io;
+	u64 damaged; /* bit for each block of a reply */
 	struct content content[TM_IO_BLOCKS];
 };
 
@@ -156,15 +157,15 @@ static void deliver_fetch(struct net_request *r)
 	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);
 	unsigned int i;
 
+	r->status = 0;
 	if (disturbed(sim.config.refuse_fetch)) {
 		r->status = -EIO;
 		for (i = 0; i < r->io->nr; i++)
 			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
 		return;
 	}
+	r->damaged = 0;
 	for (i = 0; i < r->io->nr; i++) {
-		struct sim_block *b = &sim.block[r->io->seg[i].block];
-
 		if (disturbed(sim.config.damage)) {
 			/* What is kept, or this reply only? */
 			if (!sim_random(4)) {
@@ -176,11 +177,9 @@ static void deliver_fetch(struct net_request *r)
 			content_damage(&r->content[i], &slot[i], r->server);
 			sim_trace("damaged reply for block %llu",
 				  (unsigned long long)r->io->seg[i].block);
-			if (++b->damaged > 1)
-				b->causes |= CAUSE_DAMAGED;
+			r->damaged |= 1ull << i;
 		} else {
 			r->content[i] = slot[i].content;
-			b->damaged = 0;
 		}
 	}
 }
@@ -328,6 +327,21 @@ void net_deliver(void)
 	}
 }
 
+/* A block that comes back damaged is fetched again, but only once. */
+static void count_damage(const struct net_request *r)
+{
+	unsigned int i;
+
+	for (i = 0; i < r->io->nr; i++) {
+		struct sim_block *b = &sim.block[r->io->seg[i].block];
+
+		if (!(r->damaged >> i & 1))
+			b->damaged = 0;
+		else if (++b->damaged > 1)
+			b->causes |= CAUSE_DAMAGED;
+	}
+}
+
 static void run_complete(struct sim_task *task, struct tm_lane *lane)
 {
 	struct net_request *r = task->request;
@@ -337,6 +351,8 @@ static void run_complete(struct sim_task *task, struct tm_lane *lane)
 	unsigned int server = r->server, i;
 	int status = r->status;
 
+	if (kind == FETCH)
+		count_damage(r);
 	for (i = 0; io && i < io->nr; i++) {
 		if (kind == STORE)
 			sim.frame[io->seg[i].frame].stores--;

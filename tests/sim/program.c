@@ -293,12 +293,6 @@ bool program_idle(void)
 	return swept == nr_to_sweep;
 }
 
-void program_sweep(void)
-{
-	swept = 0;
-	nr_to_sweep = sim.config.pager.nr_blocks;
-}
-
 void program_wake(u64 block)
 {
 	unsigned int i;
@@ -329,6 +323,13 @@ static bool tight(void)
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
 	return extents * c->extent_slots < c->pager.nr_blocks;
+}
+
+/* With too little memory blocks fail one by one, each after the stall time. */
+void program_sweep(void)
+{
+	swept = 0;
+	nr_to_sweep = tight() ? 16 : sim.config.pager.nr_blocks;
 }
 
 void program_watch(void)

@@ -189,11 +189,14 @@ static void disturb(void)
 {
 	const struct sim_config *c = &sim.config;
 	unsigned int server = (unsigned int)sim_random(c->pager.nr_servers);
-	unsigned int lane;
+	unsigned int lane, i;
 	u64 block;
 
-	if (!sim_random(200))
-		tm_pager_server_room(sim.pager, server);
+	if (sim.now >= sim.room_ns) {
+		for (i = 0; i < c->pager.nr_servers; i++)
+			tm_pager_server_room(sim.pager, i);
+		sim.room_ns = sim.now + 50 * SIM_MS + sim_random(50 * SIM_MS);
+	}
 	if (sim.calm)
 		return;
 	if (sim_chance(c->kill) && !sim_random(500) &&

@@ -170,6 +170,7 @@ struct sim {
 	u64 step;
 	u64 steps;
 	bool calm; /* no more faults are injected, threads end their access */
+	u64 room_ns;  /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
 	u64 fetches, stores, faults, accesses, failed_accesses; /* counted */
 	struct sim_block block[SIM_BLOCKS_MAX];
