@@ -510,9 +510,6 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		tm_lock_release(&b.shard->lock);
 		p->ops->fail(p->ctx, lane, block, -EIO);
 		return TM_FAULT_DONE;
-	case TM_MAPPING:
-		tm_stats_add(lane->stats, faults_spurious, 1);
-		return fault_busy(lane, &b, started_ns);
 	case TM_FETCHING:
 		tm_stats_add(lane->stats, faults_remote, 1);
 		result = fault_busy(lane, &b, started_ns);

@@ -67,7 +67,8 @@ static bool make_room(struct tm_door *door)
 
 	if (door->nr < TM_HANDSHAKES_MAX)
 		return true;
-	TAILQ_FOREACH(hs, &door->list, link) {
+	TAILQ_FOREACH(hs, &door->list, link)
+	{
 		if (hs->state == TM_HANDSHAKE_VERIFY)
 			continue;
 		log_refused(hs->conn->loop->server,
@@ -97,6 +98,7 @@ void tm_handshake_begin(struct tm_conn *conn)
 	hs->deadline_ms = tm_now_ms() + TM_HANDSHAKE_MS;
 	conn->handshake = hs;
 	enlist(server, hs);
+	conn->loop->due_ms = 0;
 	tm_conn_work(conn);
 }
 
@@ -296,10 +298,10 @@ bool tm_handshake_start(struct tm_conn *conn, const char *why)
 {
 	struct tm_handshake *hs = conn->handshake;
 	uint8_t type = conn->msg.type;
-	bool expected = hs->state == TM_HANDSHAKE_HELLO
-				? type == TM_WIRE_HELLO
-				: type == TM_WIRE_AUTH ||
-					  type == TM_WIRE_ATTACH;
+	bool expected =
+		hs->state == TM_HANDSHAKE_HELLO
+			? type == TM_WIRE_HELLO
+			: type == TM_WIRE_AUTH || type == TM_WIRE_ATTACH;
 
 	if (!why && (conn->msg.reply || !expected))
 		why = "message out of order";
@@ -371,6 +373,10 @@ bool tm_handshake_finish(struct tm_conn *conn)
 		return attach(conn);
 	if (server->options.auth == TM_AUTH_PEERCRED)
 		return auth_by_peer(conn);
+	if (strlen((const char *)hs->payload) + 1 != conn->msg.length) {
+		refuse(conn, TM_STATUS_BAD_MESSAGE, "AUTH is no credential");
+		return true;
+	}
 	hs->state = TM_HANDSHAKE_VERIFY;
 	tm_conn_unwatch(conn);
 	tm_verifier_submit(server, hs);

@@ -3,9 +3,10 @@
  * teramemd's own declarations, grouped by the file that defines them.
  *
  * Threads: loop 0 (the main thread: listener, handshakes, time, signals, and
- * sessions like any other), loops 1..n (sessions), and the verifier (MUNGE
- * credentials, since decoding one may block). All connections of a session
- * belong to one loop, and only that thread touches them.
+ * sessions like any other), loops 1..n (sessions), the verifier (MUNGE
+ * credentials, since decoding one may block) and the keeper (wipes and
+ * populates extents). All connections of a session belong to one loop, and
+ * only that thread touches them.
  *
  * Locks, outer to inner: sessions.lock, store.lock. A loop's inbox lock and
  * the verifier's lock are innermost and never nest.
@@ -58,38 +59,67 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options);
 
 /**
  * struct tm_store - the memory that is lent, in extents
+ * @map: the mapping; @base is within, aligned for huge pages
+ * @locked: pages are locked in memory as they come
  * @owner: id of the session that holds each extent, 0: free. Written by the
  *	thread of that session, or while the session has no connection.
+ *
+ * Under the lock:
  * @clean: stack of free extents without pages
- * @dirty: stack of free extents that still have a former owner's pages
+ * @dirty: stack of free extents that still have a former owner's bytes
+ * @ready: ring of free extents with pages, zeroed, in the order to be lent
+ * @work: wakes the keeper
+ * @wanted: an extent was asked for, ever: have some ready
+ * @awaited: somebody asked in vain, tell the loops
+ * @failed: there was no memory for the last extent
  */
 struct tm_store {
-	int fd;
+	void *map;
+	size_t map_bytes;
 	uint8_t *base;
 	uint64_t capacity_bytes;
 	uint64_t extent_bytes;
 	unsigned int extent_shift;
 	uint32_t nr_extents;
 	bool hugepages;
+	bool locked;
 	uint64_t *owner;
 
 	pthread_mutex_t lock;
+	pthread_cond_t work;
 	uint32_t *clean;
 	uint32_t *dirty;
+	uint32_t *ready;
 	uint32_t nr_clean;
 	uint32_t nr_dirty;
+	uint32_t first_ready;
+	uint32_t nr_ready;
+	uint32_t nr_lent;
+	bool wanted;
+	bool awaited;
+	bool failed;
+	bool stop;
+
+	/* the keeper's */
+	pthread_t keeper;
+	bool kept;
+	uint64_t quiet_until_ms;
 };
 
 int tm_store_init(struct tm_server *server);
 void tm_store_fini(struct tm_server *server);
 
 /**
- * tm_store_lend() - populate an extent for a session
+ * tm_store_lend() - an extent for a session; never waits
+ * @again: it was asked for before; only then may it hear of a lack of memory
+ *	that was noticed since
  *
- * Returns 0; -ENOSPC beyond the capacity; -ENOMEM when the machine or the
- * cgroup has no room (said in the log).
+ * Returns 0; -EAGAIN when one will be ready soon; -ENOSPC beyond the capacity;
+ * -ENOMEM when the machine or the cgroup has no room (said in the log). After
+ * the first two, loops are woken when it is worth another try.
  */
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr);
+int tm_store_lend(struct tm_store *store, uint64_t session, bool again,
+		  uint64_t *addr);
 
 /** tm_store_return() - the extent at @addr, which is the session's, is free */
 void tm_store_return(struct tm_store *store, uint64_t addr);
@@ -97,18 +127,11 @@ void tm_store_return(struct tm_store *store, uint64_t addr);
 /** tm_store_return_all() - all extents of a session are free */
 void tm_store_return_all(struct tm_store *store, uint64_t session);
 
-/**
- * tm_store_tidy() - give one dirty extent's pages back to the system
- *
- * Returns true when there are more.
- */
-bool tm_store_tidy(struct tm_store *store);
-
 /** tm_store_owns() - all of @bytes (not 0) from @addr is the session's */
 bool tm_store_owns(const struct tm_store *store, uint64_t session,
 		   uint64_t addr, uint64_t bytes);
 
-uint64_t tm_store_reserved_bytes(struct tm_store *store);
+uint64_t tm_store_lent_bytes(struct tm_store *store);
 
 /** tm_store_read_ptr() - where a reply takes @bytes at @addr from */
 const uint8_t *tm_store_read_ptr(struct tm_store *store, uint64_t addr,
@@ -117,6 +140,11 @@ const uint8_t *tm_store_read_ptr(struct tm_store *store, uint64_t addr,
 /** tm_store_write_ptr() - where @bytes for @addr are received to */
 uint8_t *tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 			    uint32_t bytes);
+
+/* ---- keeper.c ----------------------------------------------------------- */
+
+int tm_keeper_init(struct tm_server *server);
+void tm_keeper_fini(struct tm_server *server);
 
 /* ---- session.c ---------------------------------------------------------- */
 
@@ -242,6 +270,14 @@ struct tm_reply {
 };
 
 /**
+ * struct tm_parked - a RESERVE that waits for an extent
+ */
+struct tm_parked {
+	uint64_t id;
+	uint64_t deadline_ms;
+};
+
+/**
  * struct tm_conn - one connection
  * @handshake: until it is authenticated; NULL afterwards
  * @input: bytes received ahead, @input_pos..@input_len are unread
@@ -275,9 +311,11 @@ struct tm_conn {
 	unsigned int reply_first;
 	unsigned int nr_replies;
 	unsigned int nr_parked;
-	uint64_t reply_sent; /* bytes of the first reply */
+	struct tm_parked parked[TM_CONN_REPLIES];
+	uint64_t reply_sent;	    /* bytes of the first reply */
 	STAILQ_ENTRY(tm_conn) link; /* inbox, or the dead */
 	LIST_ENTRY(tm_conn) all;    /* of the loop */
+	TAILQ_ENTRY(tm_conn) wait;  /* those with RESERVEs that wait */
 
 	struct tm_reply replies[TM_CONN_REPLIES];
 	uint8_t input[TM_CONN_INPUT_BYTES];
@@ -355,9 +393,9 @@ void tm_request_forget(struct tm_conn *conn);
 #define TM_HANDSHAKES_MAX 64
 
 enum tm_handshake_state {
-	TM_HANDSHAKE_HELLO,  /* HELLO is expected */
-	TM_HANDSHAKE_PROOF,  /* AUTH or ATTACH is expected */
-	TM_HANDSHAKE_VERIFY, /* with the verifier */
+	TM_HANDSHAKE_HELLO,   /* HELLO is expected */
+	TM_HANDSHAKE_PROOF,   /* AUTH or ATTACH is expected */
+	TM_HANDSHAKE_VERIFY,  /* with the verifier */
 	TM_HANDSHAKE_REFUSED, /* closes when the reply is sent */
 };
 
@@ -440,7 +478,6 @@ void tm_verifier_submit(struct tm_server *server, struct tm_handshake *hs);
 /* ---- loop.c ------------------------------------------------------------- */
 
 #define TM_LOOPS_MAX 64
-#define TM_LOOP_PARKED_MAX 64
 #define TM_LOOP_SCRATCH_BYTES (64u << 10)
 
 /**
@@ -455,23 +492,23 @@ struct tm_counters {
 	uint64_t refused;
 };
 
-struct tm_parked {
-	struct tm_conn *conn;
-	uint64_t id;
-	uint64_t deadline_ms;
-};
-
+/**
+ * struct tm_loop - one thread's descriptors
+ * @bell: an eventfd: look at the inbox, and at what is due
+ * @due_ms: when time is to be kept next; whatever makes something due earlier
+ *	sets it to 0, other threads by ringing the bell
+ */
 struct tm_loop {
 	struct tm_server *server;
 	unsigned int index;
 	pthread_t thread;
 	int epoll_fd;
-	struct tm_source bell; /* eventfd: look at the inbox */
+	struct tm_source bell;
+	uint64_t due_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
-	unsigned int nr_sessions; /* under sessions.lock */
-	unsigned int nr_parked;
-	struct tm_parked parked[TM_LOOP_PARKED_MAX];
+	unsigned int nr_sessions;     /* under sessions.lock */
+	TAILQ_HEAD(, tm_conn) parked; /* connections with RESERVEs that wait */
 	struct tm_conn_list dead;
 	LIST_HEAD(, tm_conn) conns;
 	struct tm_counters counters;

@@ -153,7 +153,7 @@ static void run_balance(struct sim_task *task, struct tm_lane *lane)
 /* When it is time; or, by chance, too early. */
 static bool balance(bool early)
 {
-	const struct sim_task task = { .run = run_balance };
+	const struct sim_task task = {.run = run_balance};
 	unsigned int i;
 
 	if (!sched_idle_lane(&i))
@@ -201,8 +201,8 @@ static void disturb(void)
 		return;
 	if (sim_chance(c->kill) && !sim_random(500) &&
 	    sim.server[server].alive && sched_idle_lane(&lane)) {
-		const struct sim_task task = { .run = run_lost,
-					       .server = server };
+		const struct sim_task task = {.run = run_lost,
+					      .server = server};
 
 		sim_trace("server %u is lost", server);
 		net_server_lost(server);
@@ -216,7 +216,8 @@ static void disturb(void)
 	}
 	if (sim_chance(c->pin)) {
 		block = sim_random(c->pager.nr_blocks);
-		sim.block[block].pinned_until = sim.now + sim_random(50 * SIM_MS);
+		sim.block[block].pinned_until =
+			sim.now + sim_random(50 * SIM_MS);
 	}
 }
 
