@@ -250,11 +250,11 @@ int tm_engine_set_up(struct tm_engine *e)
 {
 	int err;
 
-	e->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	err = tm_uffd_pages_open();
 	e->empty_fd = (int)syscall(SYS_memfd_create, "teramem-lost", 1u);
-	if (e->pagemap_fd < 0 || e->empty_fd < 0) {
+	if (err || e->empty_fd < 0) {
 		tm_lane_log(TM_LOG_ERROR, "start engine: %s (is /proc there?)",
-			    strerror(errno));
+			    strerror(err ? -err : errno));
 		return -ENODEV;
 	}
 	err = tm_budget_init(e, tm_config_get()->job);

@@ -61,6 +61,7 @@ struct tm_engine_lane {
 	u64 spin_ns;
 	u64 active_ns; /* when something last happened */
 	u64 tick_ns;
+	u64 exit_check_ns;
 	u64 judged_ns;
 	long judged_switches;
 };
@@ -109,8 +110,8 @@ struct tm_engine {
 	u32 ready;	/* futex: lane 0 is up, or failed with start_err */
 	int start_err;
 	u32 stopping;
+	bool exiting;
 
-	int pagemap_fd;
 	int empty_fd; /* an empty memfd: access to a mapping of it is SIGBUS */
 	u64 *failed;  /* a bit per block */
 	u32 nr_failed;
@@ -181,14 +182,17 @@ unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too);
 /** tm_transport_tick() - ask servers that were full once more */
 void tm_transport_tick(struct tm_engine_lane *lane);
 
+/* exit.c */
+
+/** tm_exit_check() - end the process if no thread of the program is left */
+void tm_exit_check(struct tm_engine *e);
+
 /* lost.c: blocks that cannot be had */
 
 /** tm_lost_fail() - accesses to the block end in SIGBUS from now on */
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err);
 /** tm_lost_restore() - discarded blocks are usable again */
 void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr);
-/** tm_lost_whole() - true when every page there is in memory or swapped out */
-bool tm_lost_whole(struct tm_engine *e, u64 addr, size_t len);
 /**
  * tm_lost_vanished() - a page of a mapped block is not there
  * @tid: the thread that touched it, or 0

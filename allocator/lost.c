@@ -13,29 +13,6 @@
 #define LOG_FIRST 8
 #define LOG_EVERY 1000
 
-#define PAGEMAP_PRESENT (3ull << 62) /* or swapped out */
-
-bool tm_lost_whole(struct tm_engine *e, u64 addr, size_t len)
-{
-	u64 entry[512];
-	size_t pages, got;
-
-	for (; len; addr += pages * TM_PAGE, len -= pages * TM_PAGE) {
-		pages = len / TM_PAGE;
-		if (pages > sizeof(entry) / sizeof(entry[0]))
-			pages = sizeof(entry) / sizeof(entry[0]);
-		got = pages * sizeof(entry[0]);
-		if (pread(e->pagemap_fd, entry, got,
-			  (off_t)(addr / TM_PAGE * sizeof(entry[0]))) !=
-		    (ssize_t)got)
-			return false;
-		for (size_t i = 0; i < pages; i++)
-			if (!(entry[i] & PAGEMAP_PRESENT))
-				return false;
-	}
-	return true;
-}
-
 static void bus_error(pid_t tid)
 {
 	if (tid > 0)

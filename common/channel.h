@@ -90,7 +90,7 @@ struct tm_channel {
 	unsigned int refusals;	 /* since the connection broke */
 	unsigned int violations; /* ever */
 	unsigned int barren;	 /* connections without a completion */
-	char why[256];		 /* it broke */
+	char why[320];		 /* it broke */
 
 	struct tm_dial dial;
 	struct iovec tx_vec[TM_CHANNEL_VECTORS];

@@ -62,7 +62,7 @@ static void lose(struct tm_channel *channel, const char *fmt, ...)
 static void lose(struct tm_channel *channel, const char *fmt, ...)
 {
 	struct tm_session *session = channel->session;
-	char cause[256], why[640];
+	char cause[320], why[800];
 	va_list args;
 
 	tm_dial_cancel(&channel->dial);

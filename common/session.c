@@ -70,8 +70,7 @@ static int connect_first(struct tm_session *session, u64 deadline, char *why,
 		if (!err || err == -ETIMEDOUT)
 			break;
 	}
-	snprintf(why, why_len, "%s%s", channel->dial.why,
-		 err == -ECONNREFUSED ? " (is the server running?)" : "");
+	snprintf(why, why_len, "%s", channel->dial.why);
 	return err;
 }
 
@@ -146,7 +145,7 @@ int tm_session_open(const struct tm_session_config *config,
 		    struct tm_session **result, char *why, size_t why_len)
 {
 	struct tm_session *session;
-	char cause[256];
+	char cause[320];
 	int err;
 
 	if (!config->nr_channels ||

@@ -233,8 +233,15 @@ static void stall_check(struct tm_lane *lane)
 	u64 stall = (u64)p->config.stall_ms * 1000000;
 	u64 now, stuck;
 
-	/* full servers that are asked again and again are no prospect */
-	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p, false)) {
+	if (!tm_load_relaxed(&p->waiting)) {
+		tm_store_relaxed(&p->stuck_ns, 0);
+		return;
+	}
+	/*
+	 * Neither full servers that are asked again and again are a prospect,
+	 * nor those that refuse what is sent to them.
+	 */
+	if (!tm_total_idle(p, false) && !tm_load_relaxed(&p->refused)) {
 		tm_store_relaxed(&p->stuck_ns, 0);
 		return;
 	}
@@ -260,6 +267,7 @@ bool tm_pager_balance(struct tm_lane *lane)
 {
 	bool more;
 
+	lane->fresh = false;
 	/* without memory the faults that need it wait; next time, perhaps */
 	(void)tm_leaf_reserve_fill(&lane->leaves);
 	if (tm_unlikely(lane->nr_leafless))
@@ -269,5 +277,6 @@ bool tm_pager_balance(struct tm_lane *lane)
 	tm_lane_finish(lane);
 	stall_check(lane);
 	extents_release(lane);
-	return more;
+	/* faults that wait for others to have had their access: not long */
+	return more || (lane->fresh && tm_load_relaxed(&lane->pager->waiting));
 }

@@ -357,8 +357,8 @@ fault_frameless(struct tm_lane *lane, const struct tm_ref *b, u64 started_ns)
 }
 
 /*
- * Have one block of a window ready. Never evicts: takes only frames above the
- * low watermark. Returns false when nothing more is to be had.
+ * Have one block of a window ready. Never evicts: takes only frames that faults
+ * can do without. Returns false when nothing more is to be had.
  */
 static bool ahead_one(struct tm_lane *lane, u64 block, bool zero, bool marker)
 {
@@ -384,7 +384,7 @@ static bool ahead_one(struct tm_lane *lane, u64 block, bool zero, bool marker)
 	}
 	if ((remote &&
 	     (!tm_block_copied(p, e, e->flags) || !tm_lane_room(lane, true))) ||
-	    (frame = tm_frame_get(&p->frames, tm_frames_low(p))) ==
+	    (frame = tm_frame_get(&p->frames, tm_frames_kept(p))) ==
 		    TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
 		return false;
@@ -510,9 +510,6 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		tm_lock_release(&b.shard->lock);
 		p->ops->fail(p->ctx, lane, block, -EIO);
 		return TM_FAULT_DONE;
-	case TM_MAPPING:
-		tm_stats_add(lane->stats, faults_spurious, 1);
-		return fault_busy(lane, &b, started_ns);
 	case TM_FETCHING:
 		tm_stats_add(lane->stats, faults_remote, 1);
 		result = fault_busy(lane, &b, started_ns);

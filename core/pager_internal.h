@@ -74,6 +74,7 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
+	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
@@ -93,6 +94,7 @@ struct tm_pager {
 	u32 io_blocks; /* in a request */
 	u32 waiting;   /* faults in the shards' queues */
 	u32 reclaim;   /* background eviction is on */
+	u32 refused;   /* a store failed, and no frame was freed since */
 	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
@@ -199,8 +201,8 @@ bool tm_reclaim(struct tm_lane *lane);
 /** tm_reserve_extents() - ask for what the placement wants */
 void tm_reserve_extents(struct tm_lane *lane);
 
-/** tm_frames_low() - free frames below which background eviction starts */
-u32 tm_frames_low(const struct tm_pager *p);
+/** tm_frames_kept() - free frames that reading ahead leaves to faults */
+u32 tm_frames_kept(const struct tm_pager *p);
 
 /* pager_io.c */
 

@@ -22,6 +22,7 @@
 #include "common/auth.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/session.h"
 #include "common/size.h"
 #include "tools/tool.h"
 
@@ -74,6 +75,47 @@ static int check_munge(void)
 	return err;
 }
 
+static void ignore_session(void *ctx, struct tm_session *session)
+{
+}
+
+static void ignore_lost(void *ctx, struct tm_session *session, const char *why)
+{
+}
+
+/*
+ * Servers that a map names were not started here: what is wrong with one is
+ * better said now than by the program's failing allocations.
+ */
+static int check_servers(const struct tm_map *map)
+{
+	static const struct tm_session_ops ops = { ignore_lost,
+						   ignore_session };
+	struct tm_session *session;
+	unsigned int i;
+	char why[256];
+	int err;
+
+	for (i = 0; i < map->nr_servers; i++) {
+		const struct tm_session_config config = {
+			.server = &map->server[i],
+			.job = map->job,
+			.timeout_ms = map->timeout_s * 1000,
+			.nr_channels = 1,
+			.depth = 1,
+		};
+
+		err = tm_session_open(&config, &ops, NULL, &session, why,
+				      sizeof(why));
+		if (err) {
+			tm_err("run: %s", why);
+			return err;
+		}
+		tm_session_close(session);
+	}
+	return 0;
+}
+
 static int check_machine(const struct tm_run_options *o)
 {
 	const char *opt_in = getenv("TERAMALLOC_UFFD");
@@ -91,6 +133,8 @@ static int check_machine(const struct tm_run_options *o)
 	err = check_memory(o);
 	if (!err && o->tcp)
 		err = check_munge();
+	if (!err && o->map_file)
+		err = check_servers(&o->map);
 	return err;
 }
 

@@ -53,5 +53,5 @@ for block in 4K 16K 64K 256K 1M 2M; do
 done
 sorts "without prefetch" --size=512M --local=48M --prefetch=0
 sorts "--bind" --size=512M --local=48M --bind
-sorts "local memory for all of it" --size=512M --local=48M --donors=5
+sorts "five servers" --size=512M --local=48M --donors=5
 done_testing

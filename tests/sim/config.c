@@ -73,8 +73,8 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	p->nr_blocks = between(16, c->extent_slots * SIM_EXTENTS_MAX / 2);
 	if (p->nr_blocks > SIM_BLOCKS_MAX)
 		p->nr_blocks = SIM_BLOCKS_MAX;
-	p->nr_frames = sim_random(3) ? between(4, (u32)p->nr_blocks / 2) :
-				       between(4, 12);
+	p->nr_frames = sim_random(3) ? between(4, (u32)p->nr_blocks / 2)
+				     : between(4, 12);
 	if (p->nr_frames > SIM_FRAMES_MAX)
 		p->nr_frames = SIM_FRAMES_MAX;
 	p->block_shift = between(TM_BLOCK_SHIFT_MIN, TM_BLOCK_SHIFT_MAX);

@@ -30,8 +30,8 @@ void sim_trace(const char *fmt, ...)
 	va_list args;
 	int n;
 
-	n = snprintf(line, sizeof(trace[0]), "%8llu %10llu us: ",
-		     (unsigned long long)sim.step,
+	n = snprintf(line, sizeof(trace[0]),
+		     "%8llu %10llu us: ", (unsigned long long)sim.step,
 		     (unsigned long long)(sim.now / 1000));
 	va_start(args, fmt);
 	vsnprintf(line + n, sizeof(trace[0]) - (size_t)n, fmt, args);
@@ -68,9 +68,9 @@ void sim_fail(const char *fmt, ...)
 /* The core stopped itself, crashed, or hangs: say where. */
 static void on_signal(int signal)
 {
-	report(signal == SIGILL	 ? "TM_BUG_ON" :
-	       signal == SIGALRM ? "hangs" :
-				   "crash");
+	report(signal == SIGILL	   ? "TM_BUG_ON"
+	       : signal == SIGALRM ? "hangs"
+				   : "crash");
 	_exit(1);
 }
 
@@ -101,9 +101,9 @@ static void check_stats(void)
 			       tm_lane_stats(tm_pager_lane(sim.pager, i)));
 	fetches = all.fetch_requests;
 	sim_check(fetches == sim.fetches, "counted %llu of %llu fetches",
-		  (unsigned long long)fetches,
-		  (unsigned long long)sim.fetches);
-	sim_check(all.store_requests == sim.stores, "counted %llu of %llu stores",
+		  (unsigned long long)fetches, (unsigned long long)sim.fetches);
+	sim_check(all.store_requests == sim.stores,
+		  "counted %llu of %llu stores",
 		  (unsigned long long)all.store_requests,
 		  (unsigned long long)sim.stores);
 	sim_check(all.faults == sim.faults, "counted %llu of %llu faults",
@@ -121,7 +121,8 @@ static void check_usage(u64 used_most)
 	tm_pager_usage(sim.pager, &usage);
 	sim_check(usage.idle, "not idle when nothing is under way");
 	sim_check(!usage.waiting_faults, "waiting faults at rest");
-	sim_check(usage.used_frames <= used_most, "%llu frames used, limit %llu",
+	sim_check(usage.used_frames <= used_most,
+		  "%llu frames used, limit %llu",
 		  (unsigned long long)usage.used_frames,
 		  (unsigned long long)used_most);
 }
@@ -190,12 +191,12 @@ static enum sim_sabotage sabotage_find(const char *name)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "runs", required_argument, NULL, 'r' },
-		{ "steps", required_argument, NULL, 'n' },
-		{ "sabotage", required_argument, NULL, 'x' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
+		{"seed", required_argument, NULL, 's'},
+		{"runs", required_argument, NULL, 'r'},
+		{"steps", required_argument, NULL, 'n'},
+		{"sabotage", required_argument, NULL, 'x'},
+		{"verbose", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
 	};
 	u64 seed = 1, runs = 1, steps = 10000, i, all_steps = 0, accesses = 0;
 	u64 faults = 0, failed = 0;
@@ -233,7 +234,8 @@ int main(int argc, char **argv)
 		faults += sim.faults;
 		failed += sim.failed_accesses;
 	}
-	printf("%llu runs, %llu steps, %llu accesses, %llu faults, %llu failed for a cause, 0 wrong bytes\n",
+	printf("%llu runs, %llu steps, %llu accesses, %llu faults, %llu failed "
+	       "for a cause, 0 wrong bytes\n",
 	       (unsigned long long)runs, (unsigned long long)all_steps,
 	       (unsigned long long)accesses, (unsigned long long)faults,
 	       (unsigned long long)failed);

@@ -91,7 +91,8 @@ static void touch(struct sim_thread *t, struct sim_frame *f)
 		memset(&f->content, 0, sizeof(f->content));
 		break;
 	case 2:
-		f->content.word[sim_random(SIM_WORDS)] ^= 1ull << sim_random(64);
+		f->content.word[sim_random(SIM_WORDS)] ^= 1ull
+							  << sim_random(64);
 		break;
 	default:
 		for (i = 0; i < SIM_WORDS; i++)
@@ -109,13 +110,13 @@ static void run_fault(struct sim_task *task, struct tm_lane *lane)
 	result = tm_pager_fault(lane, t->block, t->write, t->since);
 	sim_trace("fault on block %llu: %s", (unsigned long long)t->block,
 		  result == TM_FAULT_DONE ? "done" : "pending");
-	t->state = result == TM_FAULT_DONE || t->woken ? THREAD_RUN :
-							 THREAD_WAITING;
+	t->state = result == TM_FAULT_DONE || t->woken ? THREAD_RUN
+						       : THREAD_WAITING;
 }
 
 static bool thread_step(struct sim_thread *t)
 {
-	struct sim_task task = { .run = run_fault, .thread = t };
+	struct sim_task task = {.run = run_fault, .thread = t};
 	struct sim_block *b;
 	unsigned int lane;
 
@@ -192,7 +193,7 @@ static void run_discard(struct sim_task *task, struct tm_lane *lane)
 /* Call for what was not gone yet, again. */
 static bool discard_step(void)
 {
-	struct sim_task task = { .run = run_discard };
+	struct sim_task task = {.run = run_discard};
 	unsigned int i, lane;
 
 	for (i = 0; i < DISCARDS_MAX; i++) {
@@ -237,7 +238,7 @@ static bool discard(u64 first, u64 nr)
 			continue;
 		for (k = first; k < first + nr; k++)
 			sim.block[k].discarding = true;
-		discards[i] = (struct discard){ .first = first, .nr = nr };
+		discards[i] = (struct discard){.first = first, .nr = nr};
 		return discard_step();
 	}
 	return false;
@@ -259,7 +260,7 @@ bool program_step(void)
 		return true;
 	if (!sim.calm && sim_chance(sim.config.discard) &&
 	    discard(first, 1 + sim_random(sim_random(4) ? 8 : nr_blocks) %
-				       (nr_blocks - first)))
+					   (nr_blocks - first)))
 		return true;
 
 	for (k = 0; k < n; k++, i = (i + 1) % n) {
@@ -291,12 +292,6 @@ bool program_idle(void)
 		if (discards[i].nr)
 			return false;
 	return swept == nr_to_sweep;
-}
-
-void program_sweep(void)
-{
-	swept = 0;
-	nr_to_sweep = sim.config.pager.nr_blocks;
 }
 
 void program_wake(u64 block)
@@ -331,6 +326,13 @@ static bool tight(void)
 	return extents * c->extent_slots < c->pager.nr_blocks;
 }
 
+/* With too little memory blocks fail one by one, each after the stall time. */
+void program_sweep(void)
+{
+	swept = 0;
+	nr_to_sweep = tight() ? 16 : sim.config.pager.nr_blocks;
+}
+
 void program_watch(void)
 {
 	unsigned int i;
@@ -355,8 +357,9 @@ void program_failed(u64 block, int err)
 	sim_trace("fail block %llu: %d, causes %u", (unsigned long long)block,
 		  err, b->causes);
 	sim_check(err < 0, "failed with %d", err);
-	sim_check(b->causes || (sim.tight_ns &&
-				sim.now - sim.tight_ns <= stall_ns + 1000 * SIM_MS),
+	sim_check(b->causes ||
+			  (sim.tight_ns &&
+			   sim.now - sim.tight_ns <= stall_ns + 1000 * SIM_MS),
 		  "block %llu failed (%d) without a cause",
 		  (unsigned long long)block, err);
 	b->failed = true;

@@ -153,7 +153,7 @@ static void run_balance(struct sim_task *task, struct tm_lane *lane)
 /* When it is time; or, by chance, too early. */
 static bool balance(bool early)
 {
-	const struct sim_task task = { .run = run_balance };
+	const struct sim_task task = {.run = run_balance};
 	unsigned int i;
 
 	if (!sched_idle_lane(&i))
@@ -189,17 +189,20 @@ static void disturb(void)
 {
 	const struct sim_config *c = &sim.config;
 	unsigned int server = (unsigned int)sim_random(c->pager.nr_servers);
-	unsigned int lane;
+	unsigned int lane, i;
 	u64 block;
 
-	if (!sim_random(200))
-		tm_pager_server_room(sim.pager, server);
+	if (sim.now >= sim.room_ns) {
+		for (i = 0; i < c->pager.nr_servers; i++)
+			tm_pager_server_room(sim.pager, i);
+		sim.room_ns = sim.now + 50 * SIM_MS + sim_random(50 * SIM_MS);
+	}
 	if (sim.calm)
 		return;
 	if (sim_chance(c->kill) && !sim_random(500) &&
 	    sim.server[server].alive && sched_idle_lane(&lane)) {
-		const struct sim_task task = { .run = run_lost,
-					       .server = server };
+		const struct sim_task task = {.run = run_lost,
+					      .server = server};
 
 		sim_trace("server %u is lost", server);
 		net_server_lost(server);
@@ -213,7 +216,8 @@ static void disturb(void)
 	}
 	if (sim_chance(c->pin)) {
 		block = sim_random(c->pager.nr_blocks);
-		sim.block[block].pinned_until = sim.now + sim_random(50 * SIM_MS);
+		sim.block[block].pinned_until =
+			sim.now + sim_random(50 * SIM_MS);
 	}
 }
 

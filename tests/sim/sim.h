@@ -28,7 +28,7 @@
 #define SIM_SERVERS_MAX 8
 #define SIM_LANES_MAX 4
 #define SIM_THREADS_MAX 8
-#define SIM_EXTENTS_MAX 96    /* of one server, by number */
+#define SIM_EXTENTS_MAX 96 /* of one server, by number */
 #define SIM_EXTENT_SLOTS_MAX 16
 #define SIM_SLOTS_MAX (SIM_EXTENTS_MAX * SIM_EXTENT_SLOTS_MAX)
 
@@ -76,8 +76,8 @@ struct sim_config {
 	unsigned int refuse_fetch; /* -EIO from a living server */
 	unsigned int refuse_store;
 	unsigned int refuse_reserve;
-	unsigned int damage;	   /* of a reply, or of what is kept */
-	unsigned int kill;	   /* a server, per 100 ms */
+	unsigned int damage; /* of a reply, or of what is kept */
+	unsigned int kill;   /* a server, per 100 ms */
 	unsigned int pin;
 	unsigned int map_error;
 	unsigned int limit;
@@ -169,7 +169,8 @@ struct sim {
 	u64 now;
 	u64 step;
 	u64 steps;
-	bool calm; /* no more faults are injected, threads end their access */
+	bool calm;   /* no more faults are injected, threads end their access */
+	u64 room_ns; /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
 	u64 fetches, stores, faults, accesses, failed_accesses; /* counted */
 	struct sim_block block[SIM_BLOCKS_MAX];
@@ -224,16 +225,16 @@ void glue_check_empty(void);
 /* net.c */
 void net_init(void);
 void net_deliver(void);
-bool net_complete(void); /* one that is due, by chance, on an idle lane */
+bool net_complete(void);  /* one that is due, by chance, on an idle lane */
 void net_next(u64 *when); /* lower it to the next event there */
 void net_server_lost(unsigned int server);
 unsigned int net_under_way(void);
 void net_fetch(struct tm_io *io);
 void net_store(struct tm_io *io);
-void net_discard(void *ctx, struct tm_lane *lane, unsigned int server,
-		 u64 addr, u64 bytes);
+void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes);
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
-void net_release(void *ctx, struct tm_lane *lane, unsigned int server,
-		 u64 addr, u64 bytes);
+void net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes);
 
 #endif /* TM_TESTS_SIM_H */
