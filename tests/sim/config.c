@@ -73,9 +73,9 @@ static void draw_blocks(struct sim_config *c)
 		p->nr_frames = between(c->nr_used / 3, c->nr_used);
 		break;
 	case 1:
-		c->row = 8;
-		c->gap = 120;
-		c->nr_used = between(16, most);
+		c->row = 3;
+		c->gap = 125;
+		c->nr_used = between(most / 2, most);
 		p->nr_frames = between(4, 40);
 		break;
 	default:
@@ -141,6 +141,8 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->map_error = sim_random(4) ? 0 : perhaps(5);
 	c->limit = perhaps(10);
 	c->discard = perhaps(20);
-	c->no_memory = sim_random(4) ? 0 : perhaps(500);
+	c->no_memory = sim_random(4) ? 0 : perhaps(1000);
+	if (c->no_memory > 800)
+		c->no_memory = 1000;
 	c->abandon = perhaps(20);
 }

@@ -315,7 +315,7 @@ void program_wake(u64 block)
 	}
 }
 
-/* Can all used blocks be remote at one time, on what servers there are? */
+/* Too little for all used blocks to be remote at one time? */
 static bool tight(void)
 {
 	const struct sim_config *c = &sim.config;
@@ -327,7 +327,8 @@ static bool tight(void)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
-	return extents * c->extent_slots < c->nr_used;
+	return extents * c->extent_slots < c->nr_used ||
+	       (c->no_memory == 1000 && !sim.calm);
 }
 
 /* With too little memory blocks fail one by one, each after the stall time. */
