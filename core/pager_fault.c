@@ -96,11 +96,11 @@ static void frame_claim(struct tm_pager *p, const struct tm_ref *b, u32 frame,
 bool tm_queue_serve(struct tm_lane *lane, u32 frame)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i;
+	u32 i, first = lane->served++;
 
 	for (i = 0; i < p->nr_shards; i++) {
 		struct tm_shard *shard =
-			&p->shard[(lane->index + i) & (p->nr_shards - 1)];
+			&p->shard[(first + i) & (p->nr_shards - 1)];
 		struct tm_ref b;
 
 		if (!tm_load_relaxed(&shard->queue_nr))

@@ -74,6 +74,8 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
+	u32 barren; /* calls of tm_evict() in a row that found nothing */
+	u32 served; /* faults taken from queues: the shards take turns */
 	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
