@@ -172,7 +172,7 @@ struct tm_pager_ops {
 	/**
 	 * @fingerprint: a 64-bit hash of the frame's bytes, to tell whether a
 	 * block changed where unmap answers TM_UNMAP_UNKNOWN; NULL where it
-	 * never does.
+	 * never does. 0 says that all bytes are zero, and nothing else.
 	 */
 	u64 (*fingerprint)(void *ctx, u64 block, u32 frame);
 };

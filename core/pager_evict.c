@@ -175,7 +175,9 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 		c->fingerprint =
 			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	if (frame_flags & TM_FRAME_ZERO) {
-		c->clean = !dirty && !unknown;
+		/* also what was readied ahead and never written */
+		c->clean = !dirty &&
+			   (!unknown || (c->print && !c->fingerprint));
 		return;
 	}
 	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
