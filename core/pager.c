@@ -263,6 +263,18 @@ static void extents_release(struct tm_lane *lane)
 		p->ops->release(p->ctx, lane, server, addr, bytes);
 }
 
+/*
+ * A fault waits for others to have had their access, or for a look at the other
+ * shards: trying again soon will do.
+ */
+static bool wait_is_short(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+
+	return tm_load_relaxed(&p->waiting) && tm_total_idle(p, true) &&
+	       (lane->fresh || (lane->barren && lane->barren < p->nr_shards));
+}
+
 bool tm_pager_balance(struct tm_lane *lane)
 {
 	bool more;
@@ -277,6 +289,5 @@ bool tm_pager_balance(struct tm_lane *lane)
 	tm_lane_finish(lane);
 	stall_check(lane);
 	extents_release(lane);
-	/* faults that wait for others to have had their access: not long */
-	return more || (lane->fresh && tm_load_relaxed(&lane->pager->waiting));
+	return more || wait_is_short(lane);
 }

@@ -41,20 +41,30 @@ u32 tm_frames_kept(const struct tm_pager *p)
  */
 #define FRESH_NS 500000
 
-/* Blocks go from the shard that has most, so that shards stay balanced. */
-static struct tm_shard *shard_largest(struct tm_pager *p)
+/*
+ * Blocks go from the shard that has most, so that shards stay balanced; from
+ * the next ones after calls in which nothing there could go.
+ */
+static struct tm_shard *shard_choose(struct tm_lane *lane)
 {
-	struct tm_shard *largest = p->shard;
-	u32 i, nr, most = 0;
+	struct tm_pager *p = lane->pager;
+	u32 i, nr, largest = 0, most = 0;
 
 	for (i = 0; i < p->nr_shards; i++) {
 		nr = tm_replace_nr(&p->shard[i].replace);
 		if (nr > most) {
 			most = nr;
-			largest = &p->shard[i];
+			largest = i;
 		}
 	}
-	return largest;
+	for (i = 0; i < p->nr_shards; i++) {
+		u32 next = (largest + lane->barren + i) & (p->nr_shards - 1);
+		struct tm_shard *shard = &p->shard[next];
+
+		if (tm_replace_nr(&shard->replace))
+			return shard;
+	}
+	return p->shard;
 }
 
 /*
@@ -290,7 +300,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	struct tm_pager *p = lane->pager;
 	u32 batch = (direct ? DIRECT_BYTES : BACKGROUND_BYTES) >>
 		    p->config.block_shift;
-	struct tm_shard *shard = shard_largest(p);
+	struct tm_shard *shard = shard_choose(lane);
 	u32 nr = 0, tries;
 	int no_slot = 0;
 
@@ -308,7 +318,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 			break;
 		/* stay with one shard: neighbours shall leave together */
 		if (!tm_replace_nr(&shard->replace))
-			shard = shard_largest(p);
+			shard = shard_choose(lane);
 		result = evict_one(lane, shard, &no_slot);
 		/*
 		 * Full servers still take blocks that have a slot. But if there
@@ -326,6 +336,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		if (direct)
 			tm_stats_add(lane->stats, evict_direct, 1);
 	}
+	lane->barren = nr ? 0 : lane->barren + 1;
 	return nr;
 }
 

@@ -65,6 +65,7 @@ static void choose(struct sim_thread *t)
 		t->block = t->next;
 		t->next = (t->next + (u64)t->stride + nr) % nr;
 	}
+	t->block = sim_address(&sim.config, t->block);
 	t->write = sim_random(100) < sim.config.write_percent;
 }
 
@@ -126,7 +127,7 @@ static bool thread_step(struct sim_thread *t)
 		if (!sim.calm) {
 			choose(t);
 		} else if (swept < nr_to_sweep) {
-			t->block = swept++;
+			t->block = sim_address(&sim.config, swept++);
 			t->write = false;
 		} else {
 			return false;
@@ -137,7 +138,8 @@ static bool thread_step(struct sim_thread *t)
 	b = &sim.block[t->block];
 	if (b->discarding)
 		return false;
-	if (b->failed) {
+	/* Some ask again although they know. */
+	if (b->failed && (sim.calm || sim_random(4))) {
 		sim.failed_accesses++;
 		t->accessing = false;
 		return true;
@@ -256,7 +258,7 @@ bool program_step(void)
 	unsigned int n = sim.config.nr_threads;
 	unsigned int i = (unsigned int)sim_random(n), k;
 	u64 nr_blocks = sim.config.pager.nr_blocks;
-	u64 first = sim_random(nr_blocks);
+	u64 first = sim_address(&sim.config, sim_random(sim.config.nr_used));
 
 	if (!sim_random(4) && discard_step())
 		return true;
@@ -313,7 +315,7 @@ void program_wake(u64 block)
 	}
 }
 
-/* Can all used blocks be remote at one time, on what servers there are? */
+/* Too little for all used blocks to be remote at one time? */
 static bool tight(void)
 {
 	const struct sim_config *c = &sim.config;
@@ -325,7 +327,8 @@ static bool tight(void)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
-	return extents * c->extent_slots < c->nr_used;
+	return extents * c->extent_slots < c->nr_used ||
+	       (c->no_memory > 500 && !sim.calm);
 }
 
 /* With too little memory blocks fail one by one, each after the stall time. */
@@ -366,6 +369,8 @@ void program_failed(u64 block, int err)
 			   sim.now - sim.tight_ns <= stall_ns + 1000 * SIM_MS),
 		  "block %llu failed (%d) without a cause",
 		  (unsigned long long)block, err);
+	if (!b->causes)
+		b->causes = CAUSE_NO_ROOM;
 	b->failed = true;
 	program_wake(block);
 }

@@ -569,6 +569,27 @@ static void all_pinned_stalls(void **state)
 	w_destroy(w);
 }
 
+/* Whoever has most frames may not be able to give any. */
+static void pinned_neighbours(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i;
+
+	c.nr_frames = 1024;
+	w = w_create(c);
+	/* 64 neighbours are always in one shard; nearly all of memory is so */
+	for (i = 0; i < 1000; i++) {
+		fault(w, i, true);
+		w->view[i].pinned = i >= 60;
+	}
+	fill(w, 1000, 200);
+	for (i = 0; i < 60; i++)
+		assert_int_equal(get(w, i), 0);
+	assert_int_equal(STAT(lost), 0);
+	w_destroy(w);
+}
+
 static void discard_at_rest(void **state)
 {
 	struct world *w = w_create(w_defaults());
@@ -958,6 +979,7 @@ int main(void)
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
+		cmocka_unit_test(pinned_neighbours),
 		cmocka_unit_test(discard_at_rest),
 		cmocka_unit_test(discard_while_fetching),
 		cmocka_unit_test(discard_while_storing),
