@@ -328,7 +328,7 @@ static bool tight(void)
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
 	return extents * c->extent_slots < c->nr_used ||
-	       (c->no_memory == 1000 && !sim.calm);
+	       (c->no_memory > 500 && !sim.calm);
 }
 
 /* With too little memory blocks fail one by one, each after the stall time. */
