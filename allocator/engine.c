@@ -88,8 +88,14 @@ static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct tm_engine *e = ctx;
+	const unsigned char *bytes = e->mech->bytes(e, block, frame);
+	u64 hash;
 
-	return XXH3_64bits(e->mech->bytes(e, block, frame), e->block);
+	/* All zero: the first byte is, and each equals the one before. */
+	if (!bytes[0] && !memcmp(bytes, bytes + 1, e->block - 1))
+		return 0;
+	hash = XXH3_64bits(bytes, e->block);
+	return hash ? hash : 1;
 }
 
 static const struct tm_pager_ops pager_ops = {
@@ -210,18 +216,6 @@ static u32 choose_depth(const struct tm_engine *e)
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
-static u64 zero_fingerprint(size_t block)
-{
-	void *zeros = tm_alloc(block);
-	u64 fingerprint;
-
-	if (!zeros)
-		return 0;
-	fingerprint = XXH3_64bits(zeros, block);
-	tm_free(zeros, block);
-	return fingerprint;
-}
-
 static int pager_start(struct tm_engine *e)
 {
 	struct tm_pager_config config = {
@@ -235,7 +229,6 @@ static int pager_start(struct tm_engine *e)
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.can_cache = e->mech->can_cache,
-		.zero_fingerprint = zero_fingerprint(e->block),
 		.stall_ms = STALL_MS,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
 		.place = e->map.rr ? &tm_place_rr : &tm_place_simple,

@@ -172,7 +172,7 @@ struct tm_pager_ops {
 	/**
 	 * @fingerprint: a 64-bit hash of the frame's bytes, to tell whether a
 	 * block changed where unmap answers TM_UNMAP_UNKNOWN; NULL where it
-	 * never does.
+	 * never does. 0 says that all bytes are zero, and nothing else.
 	 */
 	u64 (*fingerprint)(void *ctx, u64 block, u32 frame);
 };
@@ -191,9 +191,6 @@ struct tm_pager_ops {
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
- * @zero_fingerprint: ops->fingerprint of a block of zeros, where there is one:
- *	zeros that were mapped and never written (also those mapped ahead, in
- *	memory that the program may not have allocated) are not stored
  * @stall_ms: a fault that waits for a frame longer than this, with no
  *	eviction possible (or none that succeeds), fails
  */
@@ -207,7 +204,6 @@ struct tm_pager_config {
 	u32 io_bytes;
 	u32 prefetch_blocks;
 	bool can_cache;
-	u64 zero_fingerprint;
 	u32 stall_ms;
 	const struct tm_replace_ops *replace;
 	const struct tm_place_ops *place;

@@ -59,17 +59,17 @@ start_mutant() {
 	wait_until 15 test -s "$TMP/$1.ready"
 }
 
-# Lies: always, and one in fifty.
+# Lies: always, and one in 200.
 for kind in zero stale misdirect flip; do
-	for rate in 1/1 1/50; do
+	for rate in 1/1 1/200; do
 		start_mutant "$kind" "$rate" || not_ok "start mutant $kind"
 		server=$started
 		map "$(server_address "$kind")"
-		page --pattern=random --passes=1
+		page --pattern=random --passes=2
 		if [ $rate = 1/1 ]; then
 			ends "$kind, always" $bus 'damaged'
 		else
-			ends "$kind, one in fifty" 0
+			ends "$kind, one in 200" 0
 		fi
 		stop_server "$server"
 		assert_match "$(cat "$TMP/$kind.log")" ' [1-9][0-9]* ' \
