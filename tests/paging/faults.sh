@@ -28,12 +28,12 @@ page() {
 		--size=$((96 * m)) --threads=2 "$@" >"$TMP/page" 2>&1
 	paging=$started
 }
-# ends NAME STATUS [MESSAGE]: how the program ended; no wrong byte in any case
+# ends NAME STATUS[ or STATUS] [MESSAGE]: how the program ended; no wrong byte in any case
 ends() {
 	local status=0 out
 	wait "$paging" || status=$?
 	out=$(<"$TMP/page")
-	assert_eq "$status" "$2" "$1"
+	assert_match " $status " " (${2/ or / | }) " "$1"
 	[ $# -lt 3 ] || assert_match "$out" "$3" "$1: says why"
 	if grep -q '^# page\|^not ok' <<<"$out"; then
 		not_ok "$1: no wrong bytes"
@@ -69,7 +69,8 @@ for kind in zero stale misdirect flip; do
 		if [ $rate = 1/1 ]; then
 			ends "$kind, always" $bus 'damaged'
 		else
-			ends "$kind, one in 200" 0
+			# Fetched again; that may be damaged, too.
+			ends "$kind, one in 200" "0 or $bus"
 		fi
 		stop_server "$server"
 		assert_match "$(cat "$TMP/$kind.log")" ' [1-9][0-9]* ' \
