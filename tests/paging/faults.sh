@@ -33,7 +33,7 @@ ends() {
 	local status=0 out
 	wait "$paging" || status=$?
 	out=$(<"$TMP/page")
-	assert_match " $status " " (${2/ or / | }) " "$1"
+	assert_match "$status" "^(${2/ or /|})\$" "$1"
 	[ $# -lt 3 ] || assert_match "$out" "$3" "$1: says why"
 	if grep -q '^# page\|^not ok' <<<"$out"; then
 		not_ok "$1: no wrong bytes"
