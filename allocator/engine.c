@@ -54,7 +54,9 @@ static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 
 static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	return tm_pin_unmap(tm_engine_lane_of(ctx, lane), block, frame);
+	struct tm_engine *e = ctx;
+
+	return e->mech->unmap(e, block, frame);
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -214,18 +216,6 @@ static u32 choose_depth(const struct tm_engine *e)
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
-static u64 zero_fingerprint(size_t block)
-{
-	void *zeros = tm_alloc(block);
-	u64 fingerprint;
-
-	if (!zeros)
-		return 0;
-	fingerprint = XXH3_64bits(zeros, block);
-	tm_free(zeros, block);
-	return fingerprint;
-}
-
 static int pager_start(struct tm_engine *e)
 {
 	struct tm_pager_config config = {
@@ -239,7 +229,6 @@ static int pager_start(struct tm_engine *e)
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.can_cache = e->mech->can_cache,
-		.zero_fingerprint = zero_fingerprint(e->block),
 		.stall_ms = STALL_MS,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
 		.place = e->map.rr ? &tm_place_rr : &tm_place_simple,
@@ -281,8 +270,7 @@ int tm_engine_set_up(struct tm_engine *e)
 		err = region_reserve(e);
 	if (!err) {
 		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		e->pinned = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		err = e->failed && e->pinned ? tm_command_init(e) : -ENOMEM;
+		err = e->failed ? tm_command_init(e) : -ENOMEM;
 	}
 	if (!err)
 		err = e->mech->start(e);
