@@ -205,11 +205,13 @@ void tm_pager_usage(struct tm_pager *p, struct tm_pager_usage *usage)
 	usage->idle = tm_total_idle(p, true);
 }
 
-/* Faults that came while the block map's reserve was empty. */
+/*
+ * Faults that came while the block map's reserve was empty. They do not fail,
+ * however long they wait: without an entry that could not be remembered.
+ */
 static void leafless_serve(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
-	u64 now = p->ops->now(p->ctx);
 	u32 i, kept = 0;
 
 	for (i = 0; i < lane->nr_leafless; i++) {
@@ -217,9 +219,6 @@ static void leafless_serve(struct tm_lane *lane)
 
 		if (tm_blockmap_get(&p->map, f->block, &lane->leaves))
 			tm_fault_block(lane, f->block, f->write, f->started_ns);
-		else if (now - f->started_ns >
-			 (u64)p->config.stall_ms * 1000000)
-			p->ops->fail(p->ctx, lane, f->block, -ENOMEM);
 		else
 			lane->leafless[kept++] = *f;
 	}

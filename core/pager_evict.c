@@ -86,7 +86,7 @@ enum evict_result {
 
 /*
  * Take a victim out of its list, busy; the shard is not locked on return. What
- * has nowhere to go, and no copy that it could equal, is left alone.
+ * has nowhere to go, and can neither equal a copy nor be zeros, is left alone.
  */
 static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 				     bool have_slot, struct tm_ref *b,
@@ -95,6 +95,7 @@ static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 	const struct tm_replace_ops *ops = p->config.replace;
 	enum evict_result result = EVICT_GONE;
 	u32 frame;
+	u8 flags;
 
 	tm_lock_acquire(&shard->lock);
 	frame = ops->victim(&shard->replace);
@@ -104,7 +105,9 @@ static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 	}
 	*b = tm_ref_find(p, p->frames.at[frame].block);
 	*mapped = b->e->state == TM_RESIDENT;
-	if (have_slot || slot_usable(p, b->e, b->e->flags)) {
+	flags = p->frames.at[frame].flags;
+	if (have_slot || slot_usable(p, b->e, b->e->flags) ||
+	    (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO) {
 		b->e->state = TM_UNMAPPING;
 	} else {
 		ops->insert(&shard->replace, frame, !*mapped);
@@ -176,8 +179,8 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	if (frame_flags & TM_FRAME_ZERO) {
 		/* also what was readied ahead and never written */
-		c->clean = !dirty &&
-			   (!unknown || (c->print && !c->fingerprint));
+		c->clean =
+			!dirty && (!unknown || (c->print && !c->fingerprint));
 		return;
 	}
 	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
@@ -222,6 +225,8 @@ static enum evict_result victim_store(struct tm_lane *lane,
 		*no_slot = tm_place_get(p->place, &slot);
 	if (!owns && *no_slot) {
 		tm_lock_acquire(&b->shard->lock);
+		/* its bytes have been looked at: not again before they left */
+		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return EVICT_KEPT;
 	}

@@ -468,6 +468,25 @@ static void full_servers_still_take_their_own(void **state)
 	w_destroy(w);
 }
 
+/* What was only read ahead of must not hold the frames when servers are full. */
+static void full_servers_and_zeros(void **state)
+{
+	struct world *w = w_create(w_defaults());
+	u64 i;
+
+	w->server[1].refuses = true;
+	tm_pager_balance(w_lane(w, 0));
+	w_end_kind(w, 0, W_RESERVE, 0);
+	w->server[0].refuses = true;
+	for (i = 0; i < 64; i++)
+		put(w, i, i + 4);
+	for (i = 100; i < 200; i++)
+		assert_int_equal(get(w, i), 0);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(get(w, i), i + 4);
+	w_destroy(w);
+}
+
 static void damaged_once_and_twice(void **state)
 {
 	struct world *w = w_create(w_defaults());
@@ -975,6 +994,7 @@ int main(void)
 		cmocka_unit_test(server_lost_while_fetching),
 		cmocka_unit_test(everything_lost_stalls_then_fails),
 		cmocka_unit_test(full_servers_still_take_their_own),
+		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
