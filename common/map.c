@@ -184,7 +184,7 @@ static int parse_server(struct context *c, struct json_object *object,
 			struct tm_map_server *server)
 {
 	bool has_address = false, has_capacity = false, has_auth = false;
-	bool munge;
+	bool munge = false;
 	int err = 0;
 
 	if (!json_object_is_type(object, json_type_object))
