@@ -65,7 +65,7 @@ struct result {
 
 static void session_lost(void *ctx, struct tm_session *session, const char *why)
 {
-	tm_err("bench: the server is lost: %s", why);
+	tm_err("bench: %s", why);
 }
 
 static void session_renewed(void *ctx, struct tm_session *session)
