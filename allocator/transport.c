@@ -44,6 +44,7 @@ static void server_lost(void *ctx, struct tm_session *session, const char *why)
 			    "%s; access to memory that only it had ends in "
 			    "SIGBUS",
 			    why);
+		tm_add_return(&e->lost_servers, 1);
 		tm_pager_server_lost(lane->pager, i);
 	}
 }
