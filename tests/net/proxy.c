@@ -161,8 +161,9 @@ static void relay(unsigned int i)
 		close_pair(i, true);
 		return;
 	}
+	/* A reply that came since then is for the next round to swallow. */
 	if (!move_bytes(&pair->up, &up_bytes) ||
-	    !move_bytes(&pair->down, &pair->down_bytes))
+	    (!swallow && !move_bytes(&pair->down, &pair->down_bytes)))
 		close_pair(i, false);
 	else if (reset_every && pair->down_bytes >= reset_every)
 		close_pair(i, true);
