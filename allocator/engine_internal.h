@@ -58,6 +58,7 @@ struct tm_engine_lane {
 	unsigned int nr_bounce;
 	void **bounce;
 
+	u32 unmapping; /* odd while the lane unmaps a block */
 	u64 spin_ns;
 	u64 active_ns; /* when something last happened */
 	u64 tick_ns;
@@ -104,6 +105,7 @@ struct tm_engine {
 	u32 io_depth; /* blocks under way per lane */
 	struct tm_session *session[TM_SERVERS_MAX];
 	bool full[TM_SERVERS_MAX]; /* refused an extent */
+	u32 lost_servers;
 
 	struct tm_command *command;
 	char *doorbell; /* a page per command, absent while that is not done */
@@ -115,6 +117,8 @@ struct tm_engine {
 	int empty_fd; /* an empty memfd: access to a mapping of it is SIGBUS */
 	u64 *failed;  /* a bit per block */
 	u32 nr_failed;
+	u64 *pinned; /* a bit per block */
+	u32 nr_pinned;
 };
 
 static inline void *tm_engine_addr(const struct tm_engine *e, u64 block)
@@ -201,6 +205,11 @@ void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr);
  * served on suspicion: it gets SIGBUS.
  */
 void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid);
+
+/* pin.c */
+
+/** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY */
+int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame);
 
 /* budget.c */
 
