@@ -16,12 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* All of it inline: the fingerprint needs nothing at run time. */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "allocator/config.h"
 #include "allocator/engine_internal.h"
+#include "allocator/fingerprint.h"
 #include "core/crc32c.h"
 #include "core/place.h"
 #include "core/replace.h"
@@ -54,7 +51,9 @@ static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 
 static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	return tm_pin_unmap(tm_engine_lane_of(ctx, lane), block, frame);
+	struct tm_engine *e = ctx;
+
+	return e->mech->unmap(e, block, frame);
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -87,7 +86,7 @@ static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct tm_engine *e = ctx;
 
-	return XXH3_64bits(e->mech->bytes(e, block, frame), e->block);
+	return tm_fingerprint(e->mech->bytes(e, block, frame), e->block);
 }
 
 static const struct tm_pager_ops pager_ops = {
@@ -262,8 +261,7 @@ int tm_engine_set_up(struct tm_engine *e)
 		err = region_reserve(e);
 	if (!err) {
 		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		e->pinned = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		err = e->failed && e->pinned ? tm_command_init(e) : -ENOMEM;
+		err = e->failed ? tm_command_init(e) : -ENOMEM;
 	}
 	if (!err)
 		err = e->mech->start(e);

@@ -105,6 +105,7 @@ struct tm_engine {
 	u32 io_depth; /* blocks under way per lane */
 	struct tm_session *session[TM_SERVERS_MAX];
 	bool full[TM_SERVERS_MAX]; /* refused an extent */
+	u32 lost_servers;
 
 	struct tm_command *command;
 	char *doorbell; /* a page per command, absent while that is not done */

@@ -31,22 +31,26 @@ void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid)
 	bus_error(tid);
 }
 
+static const char *cause(struct tm_engine *e, int err)
+{
+	if (err == -ENOMEM)
+		return "no local memory became free for it";
+	if (err != -EIO)
+		return strerror(-err);
+	return tm_load_relaxed(&e->lost_servers) ?
+		       "its only copy is gone with its server" :
+		       "it came back from its server damaged, twice";
+}
+
 static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
 {
-	const char *cause = err == -EIO	       ? "its only copy is gone with "
-						 "its server" :
-			    err == -EBADMSG    ? "its bytes came back damaged" :
-			    err == -ETIMEDOUT ||
-					    err == -ENOMEM ?
-						 "no local memory became free" :
-						 strerror(-err);
-
 	if (nr > LOG_FIRST && nr % LOG_EVERY)
 		return;
 	tm_lane_log(TM_LOG_ERROR,
 		    "access memory at %p (block %llu): %s; the access ends in "
 		    "SIGBUS (%u such blocks so far)",
-		    tm_engine_addr(e, block), (unsigned long long)block, cause,
+		    tm_engine_addr(e, block), (unsigned long long)block,
+		    cause(e, err),
 		    nr);
 }
 

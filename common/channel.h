@@ -83,7 +83,7 @@ struct tm_channel {
 	int completions;
 	u64 heard_ns;	 /* last sign of life */
 	u64 ping_ns;	 /* last ping queued */
-	u64 progress_ns; /* last completion, or first request */
+	u64 progress_ns; /* last payload or completion, or first request */
 
 	u64 retry_ns;
 	u64 give_up_ns;

@@ -151,13 +151,14 @@ int tm_session_open(const struct tm_session_config *config,
 	if (!config->nr_channels ||
 	    config->nr_channels > TM_PROTO_CHANNELS_MAX || !config->depth ||
 	    config->depth > DEPTH_MAX || config->timeout_ms < 100) {
-		snprintf(why, why_len, "server %s: impossible configuration",
+		snprintf(why, why_len,
+			 "connect to server %s: impossible configuration",
 			 config->server->address);
 		return -EINVAL;
 	}
 	session = allocate(config);
 	if (!session) {
-		snprintf(why, why_len, "server %s: out of memory",
+		snprintf(why, why_len, "connect to server %s: out of memory",
 			 config->server->address);
 		return -ENOMEM;
 	}
@@ -177,8 +178,8 @@ int tm_session_open(const struct tm_session_config *config,
 	else
 		err = connect_all(session, cause, sizeof(cause));
 	if (err) {
-		snprintf(why, why_len, "server %s: %s", config->server->address,
-			 cause);
+		snprintf(why, why_len, "connect to server %s: %s",
+			 config->server->address, cause);
 		destroy(session);
 		return err;
 	}

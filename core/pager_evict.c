@@ -41,20 +41,30 @@ u32 tm_frames_kept(const struct tm_pager *p)
  */
 #define FRESH_NS 500000
 
-/* Blocks go from the shard that has most, so that shards stay balanced. */
-static struct tm_shard *shard_largest(struct tm_pager *p)
+/*
+ * Blocks go from the shard that has most, so that shards stay balanced; from
+ * the next ones after calls in which nothing there could go.
+ */
+static struct tm_shard *shard_choose(struct tm_lane *lane)
 {
-	struct tm_shard *largest = p->shard;
-	u32 i, nr, most = 0;
+	struct tm_pager *p = lane->pager;
+	u32 i, nr, largest = 0, most = 0;
 
 	for (i = 0; i < p->nr_shards; i++) {
 		nr = tm_replace_nr(&p->shard[i].replace);
 		if (nr > most) {
 			most = nr;
-			largest = &p->shard[i];
+			largest = i;
 		}
 	}
-	return largest;
+	for (i = 0; i < p->nr_shards; i++) {
+		u32 next = (largest + lane->barren + i) & (p->nr_shards - 1);
+		struct tm_shard *shard = &p->shard[next];
+
+		if (tm_replace_nr(&shard->replace))
+			return shard;
+	}
+	return p->shard;
 }
 
 /*
@@ -76,7 +86,7 @@ enum evict_result {
 
 /*
  * Take a victim out of its list, busy; the shard is not locked on return. What
- * has nowhere to go, and no copy that it could equal, is left alone.
+ * has nowhere to go, and can neither equal a copy nor be zeros, is left alone.
  */
 static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 				     bool have_slot, struct tm_ref *b,
@@ -85,6 +95,7 @@ static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 	const struct tm_replace_ops *ops = p->config.replace;
 	enum evict_result result = EVICT_GONE;
 	u32 frame;
+	u8 flags;
 
 	tm_lock_acquire(&shard->lock);
 	frame = ops->victim(&shard->replace);
@@ -94,7 +105,9 @@ static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 	}
 	*b = tm_ref_find(p, p->frames.at[frame].block);
 	*mapped = b->e->state == TM_RESIDENT;
-	if (have_slot || slot_usable(p, b->e, b->e->flags)) {
+	flags = p->frames.at[frame].flags;
+	if (have_slot || slot_usable(p, b->e, b->e->flags) ||
+	    (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO) {
 		b->e->state = TM_UNMAPPING;
 	} else {
 		ops->insert(&shard->replace, frame, !*mapped);
@@ -165,7 +178,9 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 		c->fingerprint =
 			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	if (frame_flags & TM_FRAME_ZERO) {
-		c->clean = !dirty && !unknown;
+		/* also what was readied ahead and never written */
+		c->clean =
+			!dirty && (!unknown || (c->print && !c->fingerprint));
 		return;
 	}
 	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
@@ -210,6 +225,8 @@ static enum evict_result victim_store(struct tm_lane *lane,
 		*no_slot = tm_place_get(p->place, &slot);
 	if (!owns && *no_slot) {
 		tm_lock_acquire(&b->shard->lock);
+		/* its bytes have been looked at: not again before they left */
+		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return EVICT_KEPT;
 	}
@@ -286,7 +303,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	struct tm_pager *p = lane->pager;
 	u32 batch = (direct ? DIRECT_BYTES : BACKGROUND_BYTES) >>
 		    p->config.block_shift;
-	struct tm_shard *shard = shard_largest(p);
+	struct tm_shard *shard = shard_choose(lane);
 	u32 nr = 0, tries;
 	int no_slot = 0;
 
@@ -304,7 +321,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 			break;
 		/* stay with one shard: neighbours shall leave together */
 		if (!tm_replace_nr(&shard->replace))
-			shard = shard_largest(p);
+			shard = shard_choose(lane);
 		result = evict_one(lane, shard, &no_slot);
 		/*
 		 * Full servers still take blocks that have a slot. But if there
@@ -322,6 +339,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		if (direct)
 			tm_stats_add(lane->stats, evict_direct, 1);
 	}
+	lane->barren = nr ? 0 : lane->barren + 1;
 	return nr;
 }
 

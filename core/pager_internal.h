@@ -74,6 +74,8 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
+	u32 barren; /* calls of tm_evict() in a row that found nothing */
+	u32 served; /* faults taken from queues: the shards take turns */
 	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
@@ -142,6 +144,18 @@ static inline void tm_copy_clear(struct tm_pager *p, struct tm_block *e)
 	e->flags &= (u16)~TM_BLOCK_COPY;
 }
 
+/* The frame now belongs to the block; shard locked. */
+static inline void tm_frame_claim(struct tm_pager *p, const struct tm_ref *b,
+				  u32 frame, u8 flags, u64 started_ns)
+{
+	struct tm_frame *f = &p->frames.at[frame];
+
+	f->block = (u32)b->block;
+	f->flags = flags;
+	f->started_ns = started_ns;
+	b->e->frame = frame;
+}
+
 /* What a busy block's frame holds, between two operations. */
 enum tm_held {
 	TM_HELD_NOTHING, /* never filled, or dropped */
@@ -189,6 +203,11 @@ bool tm_queue_serve(struct tm_lane *lane, u32 frame);
 
 /** tm_queue_expire() - fail those that have waited since before @ns */
 void tm_queue_expire(struct tm_lane *lane, u64 ns);
+
+/* pager_ahead.c */
+
+/** tm_read_ahead() - the fault on @block may be part of a stream */
+void tm_read_ahead(struct tm_lane *lane, u64 block);
 
 /* pager_evict.c */
 

@@ -14,29 +14,13 @@
 #include <sys/socket.h>
 
 #include "common/auth.h"
-#include "common/log.h"
 #include "server/server.h"
 
 #define ROLE_PAGING 1
 
-/* Messages about peers: so many in so long, or a peer could fill the disk. */
-#define QUIET_MS 10000
-#define QUIET_LINES 20
-
 static void log_refused(struct tm_server *server, const char *why)
 {
-	struct tm_door *door = &server->door;
-	uint64_t now_ms = tm_now_ms();
-
-	if (now_ms >= door->quiet_until_ms) {
-		if (door->quiet_lines > QUIET_LINES)
-			tm_warn("refuse connections: %u more were refused",
-				door->quiet_lines - QUIET_LINES);
-		door->quiet_until_ms = now_ms + QUIET_MS;
-		door->quiet_lines = 0;
-	}
-	if (door->quiet_lines++ < QUIET_LINES)
-		tm_warn("refuse connection: %s", why);
+	tm_quiet_warn(&server->quiet, "refuse connection", why);
 }
 
 /* ---- the list of handshakes under way ----------------------------------- */

@@ -22,9 +22,6 @@
 /* Kept ready, in whole extents. */
 #define AHEAD_BYTES (32u << 20)
 
-/* A client may ask again and again. */
-#define QUIET_MS 10000
-
 static uint8_t *memory(const struct tm_store *store, uint32_t extent)
 {
 	return store->base + ((uint64_t)extent << store->extent_shift);
@@ -45,18 +42,9 @@ static void drop(struct tm_store *store, uint32_t extent)
 		memset(p, 0, store->extent_bytes);
 }
 
-static void complain(struct tm_store *store, const char *why)
+static bool populate(struct tm_server *server, uint32_t extent)
 {
-	uint64_t now_ms = tm_now_ms();
-
-	if (now_ms < store->quiet_until_ms)
-		return;
-	store->quiet_until_ms = now_ms + QUIET_MS;
-	tm_warn("lend memory: %s", why);
-}
-
-static bool populate(struct tm_store *store, uint32_t extent)
-{
+	struct tm_store *store = &server->store;
 	char size[32], why[128];
 	uint64_t headroom;
 
@@ -67,13 +55,13 @@ static bool populate(struct tm_store *store, uint32_t extent)
 		snprintf(why, sizeof(why),
 			 "only %s is left on this machine or in this cgroup",
 			 size);
-		complain(store, why);
+		tm_quiet_warn(&server->quiet, "lend memory", why);
 		return false;
 	}
 	if (!madvise(memory(store, extent), store->extent_bytes,
 		     MADV_POPULATE_WRITE))
 		return true;
-	complain(store, strerrordesc_np(errno));
+	tm_quiet_warn(&server->quiet, "lend memory", strerrordesc_np(errno));
 	drop(store, extent);
 	return false;
 }
@@ -117,13 +105,14 @@ static void recycle(struct tm_store *store)
 		store->clean[store->nr_clean++] = extent;
 }
 
-static void prepare(struct tm_store *store)
+static void prepare(struct tm_server *server)
 {
+	struct tm_store *store = &server->store;
 	uint32_t extent = store->clean[--store->nr_clean];
 	bool ready;
 
 	pthread_mutex_unlock(&store->lock);
-	ready = populate(store, extent);
+	ready = populate(server, extent);
 	pthread_mutex_lock(&store->lock);
 	/* One that came back meanwhile serves as well. */
 	store->failed = !ready && !store->nr_dirty;
@@ -143,7 +132,7 @@ static void *keeper_main(void *arg)
 		if (store->nr_dirty)
 			recycle(store);
 		else if (store->nr_clean && wants_more(store) && !store->failed)
-			prepare(store);
+			prepare(server);
 		else
 			pthread_cond_wait(&store->work, &store->lock);
 		if (store->awaited && (store->nr_ready || store->failed)) {

@@ -18,6 +18,7 @@
 static struct tm_server server = {
 	.listener.source.fd = -1,
 	.lease.signals.fd = -1,
+	.quiet.lock = PTHREAD_MUTEX_INITIALIZER,
 };
 
 /* Each is undone if its init was begun, in reverse order. */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "server/server.h"
 
 #define PATIENCE_MS 1000
@@ -46,8 +45,7 @@ static void answer(struct tm_conn *conn, uint64_t id, enum tm_wire_type type,
 /* The stream cannot be trusted any more; say so if there is a way. */
 static bool hang_up(struct tm_conn *conn, const char *why)
 {
-	tm_warn("hang up on session %llx: %s",
-		(unsigned long long)conn->session->id, why);
+	tm_quiet_warn(&conn->loop->server->quiet, "hang up on a client", why);
 	if (conn->msg.type >= TM_WIRE_RESERVE && conn->msg.type < TM_WIRE_BYE) {
 		answer(conn, conn->msg.id, conn->msg.type,
 		       TM_STATUS_BAD_MESSAGE);

@@ -8,8 +8,8 @@
  * populates extents). All connections of a session belong to one loop, and
  * only that thread touches them.
  *
- * Locks, outer to inner: sessions.lock, store.lock. A loop's inbox lock and
- * the verifier's lock are innermost and never nest.
+ * Locks, outer to inner: sessions.lock, store.lock. A loop's inbox lock,
+ * the verifier's lock and quiet.lock are innermost and never nest.
  */
 #ifndef TM_SERVER_H
 #define TM_SERVER_H
@@ -103,7 +103,6 @@ struct tm_store {
 	/* the keeper's */
 	pthread_t keeper;
 	bool kept;
-	uint64_t quiet_until_ms;
 };
 
 int tm_store_init(struct tm_server *server);
@@ -246,7 +245,8 @@ int tm_sessions_expire(struct tm_server *server, uint64_t now_ms);
 
 /* Replies under way per connection; beyond that it is not read. */
 #define TM_CONN_REPLIES 64
-#define TM_CONN_INPUT_BYTES 2048
+/* Two whole writes of the smallest block. */
+#define TM_CONN_INPUT_BYTES (2 * (4096 + 64))
 
 /**
  * struct tm_source - something in a loop's epoll set
@@ -426,8 +426,6 @@ struct tm_handshake {
 struct tm_door {
 	TAILQ_HEAD(, tm_handshake) list;
 	unsigned int nr;
-	uint64_t quiet_until_ms;
-	unsigned int quiet_lines;
 };
 
 /** tm_handshake_begin() - a new connection, with loop 0 */
@@ -582,6 +580,20 @@ void tm_lease_fini(struct tm_server *server);
  */
 int tm_lease_expire(struct tm_server *server, uint64_t now_ms);
 
+/* ---- quiet.c ------------------------------------------------------------ */
+
+/**
+ * struct tm_quiet - how much was said lately
+ */
+struct tm_quiet {
+	pthread_mutex_t lock;
+	uint64_t until_ms;
+	unsigned int lines;
+};
+
+/** tm_quiet_warn() - a warning that others can cause at will; any thread */
+void tm_quiet_warn(struct tm_quiet *quiet, const char *action, const char *why);
+
 /* ---- main.c ------------------------------------------------------------- */
 
 struct tm_server {
@@ -595,6 +607,7 @@ struct tm_server {
 	unsigned int nr_threads; /* running, besides main's */
 	struct tm_listener listener;
 	struct tm_lease lease;
+	struct tm_quiet quiet;
 	bool stopping;
 };
 

@@ -14,9 +14,9 @@ static const struct command {
 	int (*main)(int argc, char **argv);
 	const char *help;
 } commands[] = {
-	{ "run", tm_run_main, "run a program with remote memory" },
-	{ "check", tm_check_main, "say what works on this machine" },
-	{ "bench", tm_bench_main, "measure transport and paging" },
+	{"run", tm_run_main, "run a program with remote memory"},
+	{"check", tm_check_main, "say what works on this machine"},
+	{"bench", tm_bench_main, "measure transport and paging"},
 };
 #define NR_COMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -29,7 +29,8 @@ static void usage(void)
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-8s %s\n", commands[i].name, commands[i].help);
 	puts("\n"
-	     "teramem COMMAND --help lists a command's options; see teramem(1).\n"
+	     "teramem COMMAND --help lists a command's options; see "
+	     "teramem(1).\n"
 	     "Example: teramem run --size=8G --local=1G -- sort -S 3G FILE");
 }
 
@@ -39,7 +40,8 @@ int main(int argc, char **argv)
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	if (argc < 2) {
-		tm_err("no command (use run, check or bench; see teramem --help)");
+		tm_err("no command (use run, check or bench; see teramem "
+		       "--help)");
 		return TM_EXIT_FAILURE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {

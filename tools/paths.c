@@ -16,10 +16,10 @@ static const struct part {
 	const char *built;
 	const char *installed;
 } parts[] = {
-	{ "server/teramemd", TM_SBINDIR "/teramemd" },
-	{ "allocator/libteramalloc-preload.so",
-	  TM_LIBDIR "/libteramalloc-preload.so" },
-	{ "tools/bench-paging", TM_LIBEXECDIR "/bench-paging" },
+	{"server/teramemd", TM_SBINDIR "/teramemd"},
+	{"allocator/libteramalloc-preload.so",
+	 TM_LIBDIR "/libteramalloc-preload.so"},
+	{"tools/bench-paging", TM_LIBEXECDIR "/bench-paging"},
 };
 
 /* The build folder that this program runs from: /SOMEWHERE/tools/teramem. */
@@ -54,7 +54,8 @@ int tm_path_find(const char *part, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%s", installed);
 	if (!access(path, R_OK))
 		return 0;
-	tm_err("find %s: %s; install Teramem (meson install) or build all of it",
+	tm_err("find %s: %s; install Teramem (meson install) or build all of "
+	       "it",
 	       installed, strerror(errno));
 	return -ENOENT;
 }

@@ -5,6 +5,7 @@
  * connection has authenticated properly before the rest is sent. The server
  * must answer or close, and still serve the next one.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,17 +76,38 @@ static void send_message(int fd, u8 type, const void *payload, u32 length)
 	fuzz_check(send(fd, payload, length, 0) == length);
 }
 
+/* libFuzzer's timer interrupts. */
+static ssize_t receive_some(int fd, void *data, size_t length)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, data, length, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+static void receive(int fd, void *data, size_t length)
+{
+	char *p = data;
+	ssize_t n;
+
+	for (; length; p += n, length -= (size_t)n) {
+		n = receive_some(fd, p, length);
+		fuzz_check(n > 0);
+	}
+}
+
 static void receive_message(int fd, void *payload, size_t length)
 {
 	struct tm_wire_header header;
 	struct tm_msg msg;
 	const char *why;
 
-	fuzz_check(recv(fd, &header, sizeof(header), MSG_WAITALL) ==
-		   sizeof(header));
+	receive(fd, &header, sizeof(header));
 	fuzz_check(!tm_msg_decode(&header, false, &msg, &why));
 	fuzz_check(msg.status == TM_STATUS_OK && msg.length == length);
-	fuzz_check(recv(fd, payload, length, MSG_WAITALL) == (ssize_t)length);
+	receive(fd, payload, length);
 }
 
 static void authenticate(int fd)
@@ -121,7 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* The server may have hung up already. */
 	if (send(fd, data + 1, size - 1, MSG_NOSIGNAL) >= 0)
 		shutdown(fd, SHUT_WR);
-	while (recv(fd, sink, sizeof(sink), 0) > 0)
+	while (receive_some(fd, sink, sizeof(sink)) > 0)
 		;
 	close(fd);
 	return 0;

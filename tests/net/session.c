@@ -24,7 +24,7 @@
 #include "tests/net/peer.h"
 
 #define DEPTH LOAD_DEPTH
-#define TIMEOUT_MS 800
+#define TIMEOUT_MS 1500
 
 static int try_open(struct peer *peer, unsigned int nr_channels,
 		    struct load_outcome *o, struct tm_session **session)

@@ -367,6 +367,57 @@ static void test_slow_client(void **state)
 	server_stop(&server);
 }
 
+/* ---- huge pages --------------------------------------------------------- */
+
+static uint64_t free_huge_pages(void)
+{
+	unsigned long long pages = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "HugePages_Free: %llu", &pages) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return pages;
+}
+
+static void test_no_huge_pages(void **state)
+{
+	/* More than any machine that runs this has reserved. */
+	assert_int_equal(server_run(&server, "--listen=tcp:127.0.0.1:0",
+				    "--capacity=32T", "--hugepages", NULL),
+			 1);
+	assert_said("vm.nr_hugepages");
+}
+
+static void test_huge_pages(void **state)
+{
+	static char data[4096], zeros[4096];
+	struct peer peer;
+	uint64_t addr;
+
+	if (free_huge_pages() < 4) {
+		print_message("# needs 4 free huge pages (vm.nr_hugepages)\n");
+		skip();
+	}
+	server_start(&server, "--listen", unix_address("s"), "--capacity=8M",
+		     "--hugepages", NULL);
+	assert_int_equal(peer_open(&peer, server.address, false), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	memset(data, 1, sizeof(data));
+	assert_int_equal(peer_write(&peer, addr, data, sizeof(data)), 0);
+	assert_int_equal(peer_release(&peer, addr), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	/* The same pages again, wiped. */
+	assert_int_equal(peer_read(&peer, 0, data, sizeof(data)), 0);
+	assert_memory_equal(data, zeros, sizeof(data));
+	peer_close(&peer);
+	server_stop(&server);
+}
+
 /* ---- locked memory ------------------------------------------------------ */
 
 static int without_lock(const struct server *s)
@@ -478,6 +529,8 @@ int main(void)
 		cmocka_unit_test(test_channels_cap),
 		cmocka_unit_test(test_sessions_cap),
 		cmocka_unit_test(test_slow_client),
+		cmocka_unit_test(test_no_huge_pages),
+		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_mlock_required),
 		cmocka_unit_test(test_cgroup_limit),
 	};

@@ -207,17 +207,18 @@ static u32 glue_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 glue_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct sim_frame *f = stable_frame(block, frame, "fingerprint");
-	u64 hash = 0;
+	u64 hash = 0, any = 0;
 	unsigned int i;
 
 	if (sim.config.sabotage == SABOTAGE_FINGERPRINT)
 		return 1;
 	for (i = 0; i < SIM_WORDS; i++) {
+		any |= f->content.word[i];
 		hash ^= f->content.word[i];
 		hash *= 0x9e3779b97f4a7c15ull;
 		hash ^= hash >> 29;
 	}
-	return hash;
+	return any ? hash | 1 : 0;
 }
 
 static void glue_fetch(void *ctx, struct tm_io *io)

@@ -137,7 +137,15 @@ static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
 	nr_traced = 0;
 	sim_config_draw(&sim.config, seed);
 	sim.config.sabotage = sabotage;
+	sim.creating = true;
 	err = tm_pager_create(&sim.config.pager, &glue_ops, NULL, &sim.pager);
+	sim_check(!err || err == -ENOMEM, "tm_pager_create: %d", err);
+	sim.creating = false;
+	sim.calm = true;
+	if (err)
+		err = tm_pager_create(&sim.config.pager, &glue_ops, NULL,
+				      &sim.pager);
+	sim.calm = false;
 	sim_check(!err, "tm_pager_create: %d", err);
 	tm_pager_extents_limit_set(sim.pager, sim.config.extents_limit);
 	sched_init();

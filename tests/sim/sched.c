@@ -45,7 +45,7 @@ void sched_init(void)
 	locks_held = false;
 	for (i = 0; i < SIM_LANES_MAX; i++) {
 		struct fiber *f = &fiber[i];
-		char *stack = f->stack ? f->stack : tm_alloc(STACK_BYTES);
+		char *stack = f->stack ? f->stack : tm_user_alloc(STACK_BYTES);
 
 		sim_check(stack, "no memory for stacks");
 		memset(f, 0, sizeof(*f));

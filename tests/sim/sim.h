@@ -23,8 +23,9 @@
 #include "core/replace.h"
 
 #define SIM_WORDS 8
-#define SIM_BLOCKS_MAX 512
-#define SIM_FRAMES_MAX 256
+#define SIM_BLOCKS_MAX 33000
+#define SIM_USED_MAX 2000
+#define SIM_FRAMES_MAX 600
 #define SIM_SERVERS_MAX 8
 #define SIM_LANES_MAX 4
 #define SIM_THREADS_MAX 8
@@ -61,6 +62,9 @@ struct sim_config {
 	u64 seed;
 	enum sim_sabotage sabotage;
 	struct tm_pager_config pager;
+	u32 nr_used; /* blocks that the program touches: */
+	u32 row;     /* so many in a row, */
+	u32 gap;     /* then none of so many */
 	unsigned int nr_threads;
 	u32 extent_slots;
 	u32 server_extents[SIM_SERVERS_MAX]; /* capacity of each */
@@ -82,6 +86,7 @@ struct sim_config {
 	unsigned int map_error;
 	unsigned int limit;
 	unsigned int discard;
+	unsigned int no_memory;
 	unsigned int abandon; /* a thread stops waiting (a signal) */
 };
 
@@ -107,6 +112,7 @@ struct sim_frame {
 #define CAUSE_DAMAGED 0x02u
 #define CAUSE_REFUSED 0x04u
 #define CAUSE_MAP_ERROR 0x08u
+#define CAUSE_NO_ROOM 0x10u
 
 struct sim_block {
 	struct content model; /* what the program must see */
@@ -169,6 +175,7 @@ struct sim {
 	u64 now;
 	u64 step;
 	u64 steps;
+	bool creating; /* the pager */
 	bool calm;   /* no more faults are injected, threads end their access */
 	u64 room_ns; /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
@@ -193,6 +200,7 @@ void sim_fail(const char *fmt, ...)
 void sim_config_draw(struct sim_config *c, u64 seed);
 u64 sim_random(u64 below);
 bool sim_chance(unsigned int per_mille);
+u64 sim_address(const struct sim_config *c, u64 index); /* of a used block */
 
 /* sched.c */
 void sched_init(void);

@@ -468,6 +468,25 @@ static void full_servers_still_take_their_own(void **state)
 	w_destroy(w);
 }
 
+/* What was only read ahead of must not hold the frames when servers are full. */
+static void full_servers_and_zeros(void **state)
+{
+	struct world *w = w_create(w_defaults());
+	u64 i;
+
+	w->server[1].refuses = true;
+	tm_pager_balance(w_lane(w, 0));
+	w_end_kind(w, 0, W_RESERVE, 0);
+	w->server[0].refuses = true;
+	for (i = 0; i < 64; i++)
+		put(w, i, i + 4);
+	for (i = 100; i < 200; i++)
+		assert_int_equal(get(w, i), 0);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(get(w, i), i + 4);
+	w_destroy(w);
+}
+
 static void damaged_once_and_twice(void **state)
 {
 	struct world *w = w_create(w_defaults());
@@ -566,6 +585,27 @@ static void all_pinned_stalls(void **state)
 	w->now += 201 * 1000000;
 	w_drain(w, 0);
 	assert_true(w_failed(w, 51));
+	w_destroy(w);
+}
+
+/* Whoever has most frames may not be able to give any. */
+static void pinned_neighbours(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i;
+
+	c.nr_frames = 1024;
+	w = w_create(c);
+	/* 64 neighbours are always in one shard; nearly all of memory is so */
+	for (i = 0; i < 1000; i++) {
+		fault(w, i, true);
+		w->view[i].pinned = i >= 60;
+	}
+	fill(w, 1000, 200);
+	for (i = 0; i < 60; i++)
+		assert_int_equal(get(w, i), 0);
+	assert_int_equal(STAT(lost), 0);
 	w_destroy(w);
 }
 
@@ -954,10 +994,12 @@ int main(void)
 		cmocka_unit_test(server_lost_while_fetching),
 		cmocka_unit_test(everything_lost_stalls_then_fails),
 		cmocka_unit_test(full_servers_still_take_their_own),
+		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
+		cmocka_unit_test(pinned_neighbours),
 		cmocka_unit_test(discard_at_rest),
 		cmocka_unit_test(discard_while_fetching),
 		cmocka_unit_test(discard_while_storing),

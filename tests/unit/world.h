@@ -267,12 +267,14 @@ static inline u32 w_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static inline u64 w_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	const u64 *word = (const u64 *)(const void *)w_frame(ctx, frame);
-	u64 hash = 1469598103934665603ULL;
+	u64 hash = 1469598103934665603ULL, any = 0;
 	u32 i;
 
-	for (i = 0; i < W_BLOCK / sizeof(*word); i++)
+	for (i = 0; i < W_BLOCK / sizeof(*word); i++) {
+		any |= word[i];
 		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15ULL ^ hash >> 29;
-	return hash;
+	}
+	return any ? hash | 1 : 0;
 }
 
 /* Small and simple: what a test does not say. */
