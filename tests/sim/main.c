@@ -114,7 +114,7 @@ static void check_stats(void)
 		  "more prefetches used than done");
 }
 
-static void check_usage(u64 used_most)
+static void check_usage(u64 used_most, bool empty)
 {
 	struct tm_pager_usage usage;
 
@@ -125,6 +125,14 @@ static void check_usage(u64 used_most)
 		  "%llu frames used, limit %llu",
 		  (unsigned long long)usage.used_frames,
 		  (unsigned long long)used_most);
+	if (!empty)
+		return;
+	sim_check(!usage.used_frames && !usage.remote_blocks &&
+			  !usage.lost_blocks,
+		  "%llu frames, %llu remote and %llu lost blocks at the end",
+		  (unsigned long long)usage.used_frames,
+		  (unsigned long long)usage.remote_blocks,
+		  (unsigned long long)usage.lost_blocks);
 }
 
 static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
@@ -164,11 +172,12 @@ static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
 	program_sweep();
 	run_until(program_idle, "reading all blocks");
 	run_until(quiet, "background work");
-	check_usage(sim.config.pager.nr_frames);
+	check_usage(sim.config.pager.nr_frames, false);
 	program_discard_all();
 	run_until(program_idle, "discard");
 	run_until(quiet, "background work after discard");
-	check_usage(0);
+	check_usage(0, true);
+	net_check_empty();
 	check_stats();
 	glue_check_empty();
 	alarm(0);
