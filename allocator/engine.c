@@ -16,12 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* All of it inline: the fingerprint needs nothing at run time. */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "allocator/config.h"
 #include "allocator/engine_internal.h"
+#include "allocator/fingerprint.h"
 #include "core/crc32c.h"
 #include "core/place.h"
 #include "core/replace.h"
@@ -88,14 +85,8 @@ static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct tm_engine *e = ctx;
-	const unsigned char *bytes = e->mech->bytes(e, block, frame);
-	u64 hash;
 
-	/* All zero: the first byte is, and each equals the one before. */
-	if (!bytes[0] && !memcmp(bytes, bytes + 1, e->block - 1))
-		return 0;
-	hash = XXH3_64bits(bytes, e->block);
-	return hash ? hash : 1;
+	return tm_fingerprint(e->mech->bytes(e, block, frame), e->block);
 }
 
 static const struct tm_pager_ops pager_ops = {

@@ -246,10 +246,13 @@ static void stall_check(struct tm_lane *lane)
 	}
 	now = p->ops->now(p->ctx);
 	stuck = tm_load_relaxed(&p->stuck_ns);
-	if (!stuck)
+	if (!stuck) {
 		tm_store_relaxed(&p->stuck_ns, now);
-	else if (now - stuck > stall)
+	} else if (now - stuck > stall) {
 		tm_queue_expire(lane, now - stall);
+		/* their slots */
+		tm_lane_finish(lane);
+	}
 }
 
 static void extents_release(struct tm_lane *lane)

@@ -84,9 +84,14 @@ static void run_until(bool (*done)(void), const char *what)
 	}
 }
 
+/* Also faults that nobody waits for any more are served or given up. */
 static bool quiet(void)
 {
-	return sched_all_idle() && sched_balanced() && !net_under_way();
+	struct tm_pager_usage usage;
+
+	tm_pager_usage(sim.pager, &usage);
+	return sched_all_idle() && sched_balanced() && !net_under_way() &&
+	       !usage.waiting_faults;
 }
 
 static void check_stats(void)
@@ -114,17 +119,24 @@ static void check_stats(void)
 		  "more prefetches used than done");
 }
 
-static void check_usage(u64 used_most)
+static void check_usage(u64 used_most, bool empty)
 {
 	struct tm_pager_usage usage;
 
 	tm_pager_usage(sim.pager, &usage);
 	sim_check(usage.idle, "not idle when nothing is under way");
-	sim_check(!usage.waiting_faults, "waiting faults at rest");
 	sim_check(usage.used_frames <= used_most,
 		  "%llu frames used, limit %llu",
 		  (unsigned long long)usage.used_frames,
 		  (unsigned long long)used_most);
+	if (!empty)
+		return;
+	sim_check(!usage.used_frames && !usage.remote_blocks &&
+			  !usage.lost_blocks,
+		  "%llu frames, %llu remote and %llu lost blocks at the end",
+		  (unsigned long long)usage.used_frames,
+		  (unsigned long long)usage.remote_blocks,
+		  (unsigned long long)usage.lost_blocks);
 }
 
 static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
@@ -164,11 +176,12 @@ static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
 	program_sweep();
 	run_until(program_idle, "reading all blocks");
 	run_until(quiet, "background work");
-	check_usage(sim.config.pager.nr_frames);
+	check_usage(sim.config.pager.nr_frames, false);
 	program_discard_all();
 	run_until(program_idle, "discard");
 	run_until(quiet, "background work after discard");
-	check_usage(0);
+	check_usage(0, true);
+	net_check_empty();
 	check_stats();
 	glue_check_empty();
 	alarm(0);

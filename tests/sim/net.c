@@ -416,6 +416,25 @@ unsigned int net_under_way(void)
 	return under_way;
 }
 
+/*
+ * The servers were told of everything that is not needed any more. (What a
+ * refused store left behind is not worth telling.)
+ */
+void net_check_empty(void)
+{
+	unsigned int i, k;
+
+	if (sim.config.refuse_store)
+		return;
+	for (i = 0; i < sim.config.pager.nr_servers; i++)
+		for (k = 0; sim.server[i].alive && k < SIM_SLOTS_MAX; k++)
+			sim_check(sim.server[i].slot[k].owner == SIM_NO_BLOCK,
+				  "server %u still keeps block %llu", i,
+				  (unsigned long long)sim.server[i]
+					  .slot[k]
+					  .owner);
+}
+
 /* Are the block's bytes in local memory, for good? */
 static bool local(u64 block)
 {
@@ -441,6 +460,7 @@ void net_server_lost(unsigned int server)
 	struct net_request *r;
 	unsigned int i;
 
+	sim_trace("server %u is lost", server);
 	s->alive = false;
 	for (i = 0; i < SIM_SLOTS_MAX; i++)
 		if (s->slot[i].owner != SIM_NO_BLOCK &&

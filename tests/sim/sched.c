@@ -70,9 +70,25 @@ void sched_switch(void)
 		swapcontext(&fiber[current].context, &scheduler);
 }
 
+/* A glue may find out in an op that a server is gone. */
+static void lose_in_op(void)
+{
+	const struct sim_config *c = &sim.config;
+	unsigned int server = (unsigned int)sim_random(c->pager.nr_servers);
+
+	if (sim.server[server].alive) {
+		net_server_lost(server);
+		tm_pager_server_lost(
+			tm_pager_lane(sim.pager, (unsigned int)current),
+			server);
+	}
+}
+
 void sched_yield_lane(void)
 {
 	sim_check(!locks_held, "op called with a lock held");
+	if (!sim.calm && sim_chance(sim.config.kill) && !sim_random(1000))
+		lose_in_op();
 	if (sim_chance(sim.config.yield))
 		sched_switch();
 }
@@ -204,7 +220,6 @@ static void disturb(void)
 		const struct sim_task task = {.run = run_lost,
 					      .server = server};
 
-		sim_trace("server %u is lost", server);
 		net_server_lost(server);
 		sched_start(lane, &task);
 	}

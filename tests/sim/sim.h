@@ -237,6 +237,7 @@ bool net_complete(void);  /* one that is due, by chance, on an idle lane */
 void net_next(u64 *when); /* lower it to the next event there */
 void net_server_lost(unsigned int server);
 unsigned int net_under_way(void);
+void net_check_empty(void);
 void net_fetch(struct tm_io *io);
 void net_store(struct tm_io *io);
 void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,

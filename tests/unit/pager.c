@@ -468,7 +468,8 @@ static void full_servers_still_take_their_own(void **state)
 	w_destroy(w);
 }
 
-/* What was only read ahead of must not hold the frames when servers are full. */
+/* What was only read ahead of must not hold the frames when servers are full.
+ */
 static void full_servers_and_zeros(void **state)
 {
 	struct world *w = w_create(w_defaults());
@@ -895,6 +896,26 @@ static void prefetch_streams(void **state)
 	}
 }
 
+static void few_new_blocks_at_once(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i, before, most = 0;
+
+	c.nr_frames = 2048;
+	c.prefetch_blocks = 1024;
+	w = w_create(c);
+	for (i = 0; i < 1000; i++) {
+		before = usage(w).used_frames;
+		put(w, i, i);
+		if (usage(w).used_frames - before > most)
+			most = usage(w).used_frames - before;
+	}
+	assert_in_range(most, 8, 17);
+	assert_true(STAT(faults) < 1000 / 8);
+	w_destroy(w);
+}
+
 static void prefetch_of_a_lost_server(void **state)
 {
 	struct tm_pager_config c = w_defaults();
@@ -1011,6 +1032,7 @@ int main(void)
 		cmocka_unit_test(fifo_is_in_order),
 		cmocka_unit_test(background_keeps_frames_free),
 		cmocka_unit_test(prefetch_streams),
+		cmocka_unit_test(few_new_blocks_at_once),
 		cmocka_unit_test(prefetch_of_a_lost_server),
 		cmocka_unit_test(leaves_run_out),
 		cmocka_unit_test(extents_come_and_go),
