@@ -28,6 +28,7 @@
 #define REGION_FACTOR 2
 
 #define MIN_FRAMES 8
+#define PROGRAM_FD_MIN 500
 #define IO_BYTES (1u << 20)
 #define STALL_MS 60000
 
@@ -146,10 +147,11 @@ static int region_reserve(struct tm_engine *e)
 	if (!err)
 		return 0;
 failed:
-	tm_lane_log(TM_LOG_ERROR,
-		    "reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
-		    "that vm.overcommit_memory is not 2",
-		    size >> 20, strerror(-err));
+	tm_lane_log(
+		TM_LOG_ERROR,
+		"reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
+		"that vm.overcommit_memory is not 2",
+		size >> 20, strerror(-err));
 	return err;
 }
 
@@ -169,7 +171,8 @@ static int choose_mechanism(struct tm_engine *e)
 		e->mech = &tm_mech_copy;
 	if ((e->uffd.features & e->mech->uffd_features) !=
 	    e->mech->uffd_features) {
-		tm_err("start engine: mechanism '%s': this kernel's userfaultfd "
+		tm_err("start engine: mechanism '%s': this kernel's "
+		       "userfaultfd "
 		       "lacks it; set TERAMALLOC_MECHANISM=%s, or use Linux "
 		       "%s or later",
 		       e->mech->name,
@@ -324,7 +327,14 @@ int tm_engine_start(struct tm_engine **engine)
 	err = tm_uffd_open(config->uffd == TM_UFFD_LIMITED, &e->uffd);
 	if (err)
 		goto err_free;
-	program_fd = e->uffd.fd;
+	/* Out of the way of programs that count on low numbers. */
+	program_fd = fcntl(e->uffd.fd, F_DUPFD_CLOEXEC, PROGRAM_FD_MIN);
+	if (program_fd < 0) {
+		program_fd = e->uffd.fd;
+	} else {
+		close(e->uffd.fd);
+		e->uffd.fd = program_fd;
+	}
 	err = choose_mechanism(e);
 	if (err)
 		goto err_close;
@@ -339,6 +349,8 @@ int tm_engine_start(struct tm_engine **engine)
 	err = e->start_err;
 	if (err) {
 		tm_engine_stop(e);
+		if (e->base)
+			munmap(e->base, e->size);
 		goto err_close;
 	}
 	*engine = e;
