@@ -52,9 +52,7 @@ static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 
 static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	struct tm_engine *e = ctx;
-
-	return e->mech->unmap(e, block, frame);
+	return tm_pin_unmap(tm_engine_lane_of(ctx, lane), block, frame);
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -264,7 +262,8 @@ int tm_engine_set_up(struct tm_engine *e)
 		err = region_reserve(e);
 	if (!err) {
 		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		err = e->failed ? tm_command_init(e) : -ENOMEM;
+		e->pinned = tm_alloc((e->size >> e->block_shift) / 8 + 8);
+		err = e->failed && e->pinned ? tm_command_init(e) : -ENOMEM;
 	}
 	if (!err)
 		err = e->mech->start(e);
