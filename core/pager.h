@@ -28,9 +28,9 @@
  *   any whose only copy is gone --> LOST
  *
  * A fault on a busy block is remembered and served when the operation ends; a
- * fault that finds no free frame waits in its shard's queue. What was mapped for
- * a fault is not evicted within the next half millisecond, so that the access
- * comes through even where more faults wait than there are frames.
+ * fault that finds no free frame waits in its shard's queue. What was mapped
+ * for a fault is not evicted within the next half millisecond, so that the
+ * access comes through even where more faults wait than there are frames.
  */
 #ifndef TM_CORE_PAGER_H
 #define TM_CORE_PAGER_H

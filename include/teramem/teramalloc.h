@@ -44,7 +44,8 @@ size_t teramalloc_usable_size(const void *ptr);
  * struct teramalloc_stats - what this process did with remote memory so far
  */
 struct teramalloc_stats {
-	uint64_t allocated_bytes; /* live, as asked for, rounded to what is kept */
+	uint64_t allocated_bytes; /* live, as asked for, rounded to what is kept
+				   */
 	uint64_t resident_bytes;  /* of them in local memory */
 	uint64_t remote_bytes;	  /* with a valid copy on a server */
 	uint64_t limit_bytes;	  /* local memory that may be used now */
