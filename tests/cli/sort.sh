@@ -4,10 +4,11 @@
 # sort under every policy, placement and size of block: the same bytes as
 # without Teramem, and it did page.
 #
-#	sort.sh [1G|512M]   600 MiB with so much local memory
+#	sort.sh [1G|512M|logs]   600 MiB with so much local memory
 #
 # At 512M the text alone does not fit: sort's last merges go through it at
 # random, so that each line waits for a fault. Small blocks keep that bearable.
+# "logs" is a text of ordered parts at 512M, under all of the above.
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 requires jq sort
@@ -32,30 +33,38 @@ sorts() {
 	rm -f "$TMP/paged" "$TMP/stats"
 }
 
-if [ $# -gt 0 ]; then
-	requires_free 6000
-	mib=600 buffer=3G
-else
-	mib=24 buffer=256M
-fi
-"$SRC/contrib/make-text" $mib >"$TMP/text"
-sort -S "$buffer" --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
-
-if [ $# -gt 0 ]; then
-	block=256K
-	[ "$1" = 512M ] && block=4K
-	sorts "600 MiB, --local=$1" --size=8G --local="$1" --block=$block \
-		--overcommit
-	done_testing
-fi
-for block in 4K 16K 64K 256K 1M 2M; do
-	for policy in lru fifo; do
-		for placement in simple rr; do
-			sorts "$block $policy $placement" --size=512M --local=48M \
-				--block=$block --policy=$policy --placement=$placement
+# matrix OPTION...: sorts with every block size, policy and placement
+matrix() {
+	local block policy placement
+	for block in 4K 16K 64K 256K 1M 2M; do
+		for policy in lru fifo; do
+			for placement in simple rr; do
+				sorts "$block $policy $placement" "$@" --block=$block \
+					--policy=$policy --placement=$placement
+			done
 		done
 	done
-done
+}
+
+mib=600 buffer=3G kind=
+case ${1:-} in
+'') mib=24 buffer=256M ;;
+logs) kind=logs ;;
+esac
+[ $mib -eq 24 ] || requires_free 6000
+"$SRC/contrib/make-text" $mib $kind >"$TMP/text"
+sort -S "$buffer" --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
+
+case ${1:-} in
+1G) sorts "600 MiB, --local=1G" --size=8G --local=1G --overcommit ;;
+512M)
+	sorts "600 MiB, --local=512M" --size=8G --local=512M --block=4K \
+		--overcommit
+	;;
+logs) matrix --size=8G --local=512M --overcommit ;;
+esac
+[ $# -eq 0 ] || done_testing
+matrix --size=512M --local=48M
 sorts "without prefetch" --size=512M --local=48M --prefetch=0
 sorts "--bind" --size=512M --local=48M --bind
 sorts "five servers" --size=512M --local=48M --donors=5
