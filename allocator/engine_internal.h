@@ -51,6 +51,7 @@ struct tm_engine_lane {
 	struct tm_transport_request *free_request;
 	struct tm_transport_request *failed; /* to be completed with -EIO */
 	unsigned int nr_control; /* requests besides reads, writes */
+	bool reserve_ends;	 /* and has left room for its release */
 	unsigned int nr_dirty;
 	u16 dirty[TM_SERVERS_MAX];
 	bool is_dirty[TM_SERVERS_MAX];
@@ -177,7 +178,7 @@ void tm_transport_store(void *ctx, struct tm_io *io);
 void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes);
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
-void tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes);
 /** tm_transport_flush() - send what was queued; true when there was any */
 bool tm_transport_flush(struct tm_engine_lane *lane);

@@ -10,9 +10,10 @@
 #include "allocator/engine_internal.h"
 
 /*
- * Requests besides the pager's I/O: one RESERVE per server, and these. DISCARD
- * tells the server what it would learn from the next store or the extent's
- * release anyway, so it gives way when there are many.
+ * Requests besides the pager's I/O: a channel's RESERVEs, which always find
+ * one, and these. DISCARD tells the server what it would learn from the next
+ * store or the extent's release anyway, so it gives way to RELEASE when there
+ * are many.
  */
 #define CONTROL_REQUESTS 256
 #define CONTROL_KEPT 64 /* that no DISCARD may use */
@@ -29,7 +30,8 @@ struct tm_transport_request {
 
 static unsigned int lane_requests(const struct tm_engine *e)
 {
-	return e->io_depth + e->map.nr_servers + CONTROL_REQUESTS;
+	return e->io_depth + e->map.nr_servers * TM_PROTO_RESERVES_MAX +
+	       CONTROL_REQUESTS;
 }
 
 static void server_lost(void *ctx, struct tm_session *session, const char *why)
@@ -149,8 +151,10 @@ static void complete(struct tm_transport_request *r, int err)
 	case TM_REQUEST_RESERVE:
 		if (err)
 			tm_store_relaxed(&lane->engine->full[server], true);
+		lane->reserve_ends = true;
 		tm_pager_reserved(lane->pager, server, request.addr,
 				  request.bytes, err ? -ENOMEM : 0);
+		lane->reserve_ends = false;
 		break;
 	default:
 		break;
@@ -247,7 +251,8 @@ void tm_transport_store(void *ctx, struct tm_io *io)
 	transfer(ctx, io, TM_REQUEST_WRITE);
 }
 
-static void control(struct tm_engine *e, struct tm_lane *pager_lane,
+/* Returns false when too much is under way. */
+static bool control(struct tm_engine *e, struct tm_lane *pager_lane,
 		    enum tm_request_kind kind, unsigned int server, u64 addr,
 		    u64 bytes)
 {
@@ -256,22 +261,16 @@ static void control(struct tm_engine *e, struct tm_lane *pager_lane,
 	unsigned int limit = CONTROL_REQUESTS;
 
 	if (kind == TM_REQUEST_RESERVE)
-		limit += e->map.nr_servers;
+		limit += e->map.nr_servers * TM_PROTO_RESERVES_MAX;
 	else if (kind == TM_REQUEST_DISCARD)
 		limit -= CONTROL_KEPT;
-	if (lane->nr_control < limit)
+	if (lane->nr_control < limit || lane->reserve_ends)
 		r = request_get(lane, kind, (u16)server, addr, bytes);
-	if (!r) {
-		if (kind != TM_REQUEST_DISCARD)
-			tm_lane_log(TM_LOG_WARNING,
-				    "release memory of server %s: too many "
-				    "requests under way; it stays reserved "
-				    "until this process ends",
-				    e->map.server[server].address);
-		return;
-	}
+	if (!r)
+		return false;
 	lane->nr_control++;
 	submit(r);
+	return true;
 }
 
 void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
@@ -285,10 +284,10 @@ void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
 	control(ctx, lane, TM_REQUEST_RESERVE, server, 0, 0);
 }
 
-void tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes)
 {
-	control(ctx, lane, TM_REQUEST_RELEASE, server, addr, bytes);
+	return control(ctx, lane, TM_REQUEST_RELEASE, server, addr, bytes);
 }
 
 bool tm_transport_flush(struct tm_engine_lane *lane)

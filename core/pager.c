@@ -261,8 +261,9 @@ static void extents_release(struct tm_lane *lane)
 	unsigned int server;
 	u64 addr, bytes;
 
-	if (tm_place_extent_idle(p->place, &server, &addr, &bytes))
-		p->ops->release(p->ctx, lane, server, addr, bytes);
+	if (tm_place_extent_idle(p->place, &server, &addr, &bytes) &&
+	    !p->ops->release(p->ctx, lane, server, addr, bytes))
+		tm_place_extent_keep(p->place, server, addr);
 }
 
 /*

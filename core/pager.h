@@ -121,9 +121,12 @@ struct tm_pager_ops {
 	 */
 	void (*reserve)(void *ctx, struct tm_lane *lane, unsigned int server);
 	/**
-	 * @release: give an extent back; nothing in it is in use.
+	 * @release: give an extent back; nothing in it is in use. Returns
+	 * false when that cannot be done now: the pager keeps it and offers it
+	 * again. Never so within tm_pager_reserved(), where the request that
+	 * ended has left room for this one.
 	 */
-	void (*release)(void *ctx, struct tm_lane *lane, unsigned int server,
+	bool (*release)(void *ctx, struct tm_lane *lane, unsigned int server,
 			u64 addr, u64 bytes);
 	/**
 	 * @map: give the program access to the frame's bytes at @block, and

@@ -536,6 +536,20 @@ bool tm_place_extent_idle(struct tm_place *place, unsigned int *server,
 	return found;
 }
 
+void tm_place_extent_keep(struct tm_place *place, unsigned int server, u64 addr)
+{
+	struct place_server *s = &place->server[server];
+
+	tm_lock_acquire(&place->lock);
+	if (s->alive) {
+		extent_file(place, s, (u32)(addr / s->extent_bytes));
+		s->nr_extents++;
+		place->nr_extents++;
+		free_slots_add(place, server, s->extent_slots);
+	}
+	tm_lock_release(&place->lock);
+}
+
 void tm_place_limit_set(struct tm_place *place, u64 extents)
 {
 	tm_lock_acquire(&place->lock);

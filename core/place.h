@@ -106,6 +106,10 @@ bool tm_place_server_alive(const struct tm_place *place, unsigned int server);
 bool tm_place_extent_idle(struct tm_place *place, unsigned int *server,
 			  u64 *addr, u64 *bytes);
 
+/** tm_place_extent_keep() - take that extent back in: it was not released */
+void tm_place_extent_keep(struct tm_place *place, unsigned int server,
+			  u64 addr);
+
 /**
  * tm_place_limit_set() - most extents that may be held in all; the client's
  *	share of a common capacity. tm_place_wants() stays within it.

@@ -341,6 +341,19 @@ static void count_damage(const struct net_request *r)
 	}
 }
 
+/* Lanes whose RESERVE ends: there is room for the release of its extent. */
+static bool reserve_ends[TM_LANES_MAX];
+
+static void net_reserved(struct tm_lane *lane, unsigned int server, u64 addr,
+			 u64 bytes, int status)
+{
+	bool *ends = &reserve_ends[tm_lane_index(lane)];
+
+	*ends = true;
+	tm_pager_reserved(lane, server, addr, bytes, status);
+	*ends = false;
+}
+
 static void run_complete(struct sim_task *task, struct tm_lane *lane)
 {
 	struct net_request *r = task->request;
@@ -374,7 +387,7 @@ static void run_complete(struct sim_task *task, struct tm_lane *lane)
 	else if (kind == STORE)
 		tm_pager_stored(io, status);
 	else if (kind == RESERVE)
-		tm_pager_reserved(lane, server, addr, bytes, status);
+		net_reserved(lane, server, addr, bytes, status);
 }
 
 bool net_complete(void)
@@ -534,11 +547,14 @@ void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
 	sched_yield_lane();
 }
 
-void net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+bool net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes)
 {
+	if (!reserve_ends[tm_lane_index(lane)] && !sim.calm && sim_chance(100))
+		return false;
 	sim_trace("release server %u addr %llx", server,
 		  (unsigned long long)addr);
 	submit(RELEASE, tm_lane_index(lane), server, addr, bytes);
 	sched_yield_lane();
+	return true;
 }

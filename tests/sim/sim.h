@@ -243,7 +243,7 @@ void net_store(struct tm_io *io);
 void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes);
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
-void net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+bool net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes);
 
 #endif /* TM_TESTS_SIM_H */

@@ -147,12 +147,13 @@ static inline void w_reserve(void *ctx, struct tm_lane *lane,
 	w_add(ctx, lane, (struct w_request){W_RESERVE, NULL, server});
 }
 
-static inline void w_release(void *ctx, struct tm_lane *lane,
+static inline bool w_release(void *ctx, struct tm_lane *lane,
 			     unsigned int server, u64 addr, u64 bytes)
 {
 	struct world *w = ctx;
 
 	tm_add_return(&w->released, 1);
+	return true;
 }
 
 static inline int w_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
