@@ -333,8 +333,9 @@ int tm_channel_wait(struct tm_channel *channel)
 
 	tm_channel_flush(channel);
 	while (tm_channel_under_way(channel) && !completions) {
-		struct pollfd p = {.fd = tm_channel_fd(channel, &p.events)};
+		struct pollfd p = {0};
 
+		p.fd = tm_channel_fd(channel, &p.events);
 		poll(&p, 1, tm_channel_wait_ms(channel));
 		completions = tm_channel_process(channel);
 	}

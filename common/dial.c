@@ -143,6 +143,9 @@ static int push(struct tm_dial *dial)
 				 dial->out_len - dial->out_done,
 				 MSG_NOSIGNAL | MSG_DONTWAIT);
 
+		/* It hung up, but what it said before that tells more. */
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+			break;
 		if (n < 0)
 			return errno == EAGAIN
 				       ? -EAGAIN

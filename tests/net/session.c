@@ -266,7 +266,9 @@ static void idle(void **state)
 	session = open_session(&peer, 1, &o);
 	channel = tm_session_channel(session, 0);
 	for (start = load_now_ms(); load_now_ms() - start < 2 * TIMEOUT_MS;) {
-		struct pollfd p = {.fd = tm_channel_fd(channel, &p.events)};
+		struct pollfd p = {0};
+
+		p.fd = tm_channel_fd(channel, &p.events);
 
 		poll(&p, 1, tm_channel_wait_ms(channel));
 		assert_int_equal(tm_channel_process(channel), 0);
@@ -277,7 +279,9 @@ static void idle(void **state)
 	peer_stop(&peer);
 	for (start = load_now_ms();
 	     !o.lost && load_now_ms() - start < 2 * TIMEOUT_MS;) {
-		struct pollfd p = {.fd = tm_channel_fd(channel, &p.events)};
+		struct pollfd p = {0};
+
+		p.fd = tm_channel_fd(channel, &p.events);
 
 		poll(&p, 1, tm_channel_wait_ms(channel));
 		tm_channel_process(channel);
