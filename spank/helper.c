@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Starts the job helper: by absolute path, without a shell, with nothing of
+ * the environment that a user could have set, and no descriptors but the
+ * standard ones and the one that it is meant to have.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "spank/plugin.h"
+
+#define KEPT_FD 3
+
+static void become_helper(char **argv, int fd)
+{
+	const char *slurm_conf = getenv("SLURM_CONF");
+	char where[PATH_MAX + 16];
+	char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL,
+		       NULL};
+	sigset_t none;
+	int null = open("/dev/null", O_RDONLY);
+
+	/* slurmd sets it for what it starts, if it is not the default. */
+	if (slurm_conf && *slurm_conf == '/' &&
+	    snprintf(where, sizeof(where), "SLURM_CONF=%s", slurm_conf) <
+		    (int)sizeof(where))
+		env[2] = where;
+	dup2(null, STDIN_FILENO);
+	if (fd == KEPT_FD)
+		fcntl(fd, F_SETFD, 0);
+	else if (fd >= 0)
+		dup2(fd, KEPT_FD);
+	close_range(fd >= 0 ? KEPT_FD + 1 : KEPT_FD, ~0U, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	argv[0] = "teramem-job";
+	execve(tm_plugin.helper_path, argv, env);
+	_exit(127);
+}
+
+int tm_helper_run(char **argv, int fd)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		become_helper(argv, fd);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	status = WIFEXITED(status) ? WEXITSTATUS(status) : 126;
+	if (status == 127)
+		slurm_error("teramem: cannot run %s: is Teramem installed on "
+			    "this node?",
+			    tm_plugin.helper_path);
+	return status;
+}
