@@ -23,6 +23,9 @@
  * @time, @account: "" where not given
  * @array: a job array
  * @wrap: --wrap
+ * @mem: --mem or one of its kind
+ * @default_mem: what holds where there is none, as Slurm has it: MiB, maybe
+ *	with MEM_PER_CPU; 0: no limit
  * @het: it is heterogeneous already; @het_donor: with a component of donors
  */
 struct tm_submission {
@@ -32,7 +35,8 @@ struct tm_submission {
 	char partition[TM_TEXT_MAX];
 	char time[TM_TEXT_MAX];
 	char account[TM_TEXT_MAX];
-	bool batch, array, wrap, het, het_donor;
+	bool batch, array, wrap, mem, het, het_donor;
+	uint64_t default_mem;
 	const struct tm_conf *conf;
 	uint64_t donors;
 	uint64_t donor_mem_bytes;

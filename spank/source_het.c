@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <slurm/slurm.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,19 @@ static void add_environment(struct words *words, const struct tm_conf *conf)
 			    tm_conf_format(conf, key, value, sizeof(value)));
 }
 
+/*
+ * Without a --mem of its own, sbatch would give the job's component that of
+ * the donors.
+ */
+static void add_memory(struct words *words, const struct tm_submission *s)
+{
+	if (!s->mem && s->default_mem & MEM_PER_CPU)
+		add(words, "--mem-per-cpu=%" PRIu64 "M",
+		    s->default_mem & ~MEM_PER_CPU);
+	else if (!s->mem)
+		add(words, "--mem=%" PRIu64 "M", s->default_mem);
+}
+
 static void add_donors(struct words *words, const struct tm_submission *s)
 {
 	const char *partition = *s->conf->donor_partition
@@ -97,6 +111,7 @@ static int het_submit(const struct tm_submission *s)
 	if (s->het)
 		return 0;
 	add_environment(&front, s->conf);
+	add_memory(&front, s);
 	add_donors(&back, s);
 	argv = calloc((size_t)(s->argc + front.nr + back.nr + 1),
 		      sizeof(*argv));

@@ -92,23 +92,6 @@ static bool is_of_this_start(spank_t spank, const char *text)
 	       strtoul(text + 8, NULL, 10) == restart;
 }
 
-/*
- * The client's --mem of the job's last component went into the environment
- * where this one was given none; an srun would ask for it.
- */
-static void correct_memory(spank_t spank)
-{
-	char text[32];
-	uint64_t mib;
-
-	if (spank_getenv(spank, "SLURM_MEM_PER_NODE", text, sizeof(text)) ||
-	    spank_get_item(spank, S_JOB_ALLOC_MEM, &mib) || !mib ||
-	    strtoull(text, NULL, 10) == mib)
-		return;
-	snprintf(text, sizeof(text), "%" PRIu64, mib);
-	spank_setenv(spank, "SLURM_MEM_PER_NODE", text, 1);
-}
-
 int tm_step_user_init(spank_t spank)
 {
 	char text[FILE_MAX_BYTES];
@@ -125,7 +108,6 @@ int tm_step_user_init(spank_t spank)
 		if (is_of_this_start(spank, text)) {
 			has_memory = true;
 			set_environment(spank, text);
-			correct_memory(spank);
 			return 0;
 		}
 		strcpy(refusal, "the job was started again without a prolog, "

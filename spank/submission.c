@@ -30,6 +30,9 @@ enum wanted {
 	WANT_ACCOUNT,
 	WANT_WRAP,
 	WANT_ROLE,
+	WANT_MEM,
+	WANT_MEM_PER_CPU,
+	WANT_MEM_PER_GPU,
 	WANT_NR,
 };
 
@@ -45,6 +48,9 @@ static const struct want {
 	[WANT_ACCOUNT] = {"account", 'A', "ACCOUNT"},
 	[WANT_WRAP] = {"wrap", 0, "WRAP"},
 	[WANT_ROLE] = {"teramem-role", 0, NULL},
+	[WANT_MEM] = {"mem", 0, "MEM_PER_NODE"},
+	[WANT_MEM_PER_CPU] = {"mem-per-cpu", 0, "MEM_PER_CPU"},
+	[WANT_MEM_PER_GPU] = {"mem-per-gpu", 0, "MEM_PER_GPU"},
 };
 
 struct found {
@@ -234,6 +240,8 @@ int tm_submission_read(struct tm_submission *s)
 	copy(s->account, found.value[WANT_ACCOUNT]);
 	s->array = found.value[WANT_ARRAY];
 	s->wrap = found.value[WANT_WRAP];
+	s->mem = found.value[WANT_MEM] || found.value[WANT_MEM_PER_CPU] ||
+		 found.value[WANT_MEM_PER_GPU];
 	s->het = found.het;
 	s->het_donor = found.value[WANT_ROLE];
 	return 0;

@@ -34,31 +34,61 @@ static int refuse(const char *why)
 	return -1;
 }
 
-/* The default partition, if none was named; and that the donors' exists. */
-static int look_up_partitions(struct tm_submission *s, const char *donor)
+static int no_controller(const char *what)
 {
-	partition_info_msg_t *all = NULL;
-	bool found = !*donor;
+	slurm_error("teramem: ask the controller for %s: %s", what,
+		    slurm_strerror(slurm_get_errno()));
+	return -1;
+}
+
+/* What holds for partitions that say nothing themselves. */
+static int cluster_default_mem(uint64_t *mem)
+{
+	slurm_conf_t *conf = NULL;
+
+	if (slurm_load_ctl_conf(0, &conf))
+		return no_controller("its configuration");
+	*mem = conf->def_mem_per_cpu;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
+/* The job's: the default one, if none was named, and its memory. */
+static int look_up_partition(struct tm_submission *s,
+			     const partition_info_msg_t *all)
+{
+	const partition_info_t *p, *ours = NULL;
 	uint32_t i;
 
-	if (slurm_load_partitions(0, &all, SHOW_ALL)) {
-		slurm_error("teramem: ask the controller for partitions: %s",
-			    slurm_strerror(slurm_get_errno()));
+	for (i = 0; i < all->record_count; i++) {
+		p = &all->partition_array[i];
+		if (*s->partition ? !strcmp(p->name, s->partition)
+				  : p->flags & PART_FLAG_DEFAULT)
+			ours = p;
+	}
+	if (!ours) {
+		slurm_error("teramem: there is no %s%s: see sinfo",
+			    *s->partition ? "partition " : "default partition",
+			    s->partition);
 		return -1;
 	}
-	for (i = 0; i < all->record_count; i++) {
-		const partition_info_t *p = &all->partition_array[i];
-
-		if (!*s->partition && p->flags & PART_FLAG_DEFAULT)
-			snprintf(s->partition, sizeof(s->partition), "%s",
-				 p->name);
-		found |= !strcmp(p->name, donor);
-	}
-	slurm_free_partition_info_msg(all);
-	if (found)
+	snprintf(s->partition, sizeof(s->partition), "%s", ours->name);
+	s->default_mem = ours->def_mem_per_cpu;
+	if (s->default_mem && s->default_mem != NO_VAL64)
 		return 0;
+	return cluster_default_mem(&s->default_mem);
+}
+
+static int check_donor_partition(const partition_info_msg_t *all,
+				 const char *name)
+{
+	uint32_t i;
+
+	for (i = 0; i < all->record_count; i++)
+		if (!strcmp(all->partition_array[i].name, name))
+			return 0;
 	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",
-		    donor, tm_plugin.conf_path);
+		    name, tm_plugin.conf_path);
 	return -1;
 }
 
@@ -116,14 +146,26 @@ static int check_alone(void)
 }
 
 /* All values, by the partition that the job will most likely run in. */
-static int settle(struct tm_submission *s, char *error, size_t len)
+static int settle(struct tm_submission *s, const partition_info_msg_t *all)
 {
 	struct tm_conf *conf = &tm_plugin.conf;
+	char error[512];
 
-	if (tm_conf_load(conf, tm_plugin.conf_path,
-			 *s->partition ? s->partition : NULL, error, len))
+	if (look_up_partition(s, all))
 		return -1;
-	return tm_conf_check(conf, error, len);
+	if (tm_conf_load(conf, tm_plugin.conf_path, s->partition, error,
+			 sizeof(error)) ||
+	    tm_conf_check(conf, error, sizeof(error)))
+		return refuse(error);
+	if (conf->engine == TM_CONF_ENGINE_KMOD)
+		return refuse(
+			"--teramem-engine=kmod: not possible yet: use uffd");
+	if (s->het) /* then it says itself who the donors are */
+		return 0;
+	if (*conf->donor_partition &&
+	    check_donor_partition(all, conf->donor_partition))
+		return -1;
+	return size_donors(s);
 }
 
 int tm_submit(void)
@@ -131,6 +173,7 @@ int tm_submit(void)
 	const struct tm_donor_source_ops *source = &tm_source_het;
 	struct tm_conf *conf = &tm_plugin.conf;
 	struct tm_submission s = {.conf = conf};
+	partition_info_msg_t *all = NULL;
 	char error[512] = "";
 	int err;
 
@@ -140,21 +183,16 @@ int tm_submit(void)
 		return refuse(error);
 	if (!conf->size_bytes)
 		return check_alone();
-	err = tm_submission_read(&s);
-	if (err)
+	if (tm_submission_read(&s))
 		return refuse("cannot read the command line");
-	if (!*s.partition && look_up_partitions(&s, ""))
-		return -1;
-	if (settle(&s, error, sizeof(error)))
-		return refuse(error);
-	if (conf->engine == TM_CONF_ENGINE_KMOD)
-		return refuse(
-			"--teramem-engine=kmod: not possible yet: use uffd");
 	if (!source->check(&s, error, sizeof(error)))
 		return refuse(error);
-	if (!s.het &&
-	    (size_donors(&s) || look_up_partitions(&s, conf->donor_partition)))
-		return -1;
+	if (slurm_load_partitions(0, &all, SHOW_ALL))
+		return no_controller("partitions");
+	err = settle(&s, all);
+	slurm_free_partition_info_msg(all);
+	if (err)
+		return err;
 	err = source->submit(&s);
 	if (err)
 		slurm_error("teramem: start the command again with donors: %s",
