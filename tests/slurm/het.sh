@@ -235,7 +235,7 @@ assert "no node is drained" wait_until 20 idle
 no_servers() {
 	local node
 	for node in n1 n2 n3 n4 n5; do
-		ip netns pids minicluster-$node
+		ip netns pids "minicluster-$node"
 	done | xargs ps -o comm= -p | grep -c teramem >left
 	[ "$(<left)" = 0 ]
 }
