@@ -20,17 +20,32 @@ int tmje_mallctl(const char *name, void *old, size_t *old_len, void *new,
 		 size_t new_len);
 
 /*
- * Stronger than MALLOC_CONF, which is meant for the program's own jemalloc. One
- * automatic arena, for jemalloc itself. Without "retain" every extent is asked
- * of the hooks and given back to them; pages.c is the better place to keep it.
+ * One automatic arena, for jemalloc itself. Without "retain" every extent is
+ * asked of the hooks and given back to them; pages.c is the better place to
+ * keep it.
  */
-extern const char *tmje_malloc_conf_2_conf_harder;
-const char *tmje_malloc_conf_2_conf_harder =
-	"abort:false,abort_conf:false,confirm_conf:false,zero:false,"
-	"junk:false,stats_print:false,background_thread:false,narenas:1,"
-	"percpu_arena:disabled,retain:false,hpa:false,oversize_threshold:0,"
-	"metadata_thp:disabled,tcache:true,lg_tcache_max:15,"
-	"dirty_decay_ms:1000,muzzy_decay_ms:0";
+extern const char *tmje_malloc_conf;
+const char *tmje_malloc_conf =
+	"narenas:1,retain:false,oversize_threshold:0,dirty_decay_ms:1000,"
+	"muzzy_decay_ms:0";
+
+/*
+ * What the private copy calls instead of the C library's: MALLOC_CONF and
+ * /etc/malloc.conf are meant for the program's own jemalloc.
+ */
+char *tmje_secure_getenv(const char *name);
+ssize_t tmje_readlink(const char *path, char *buf, size_t len);
+
+char *tmje_secure_getenv(const char *name)
+{
+	return NULL;
+}
+
+ssize_t tmje_readlink(const char *path, char *buf, size_t len)
+{
+	errno = ENOENT;
+	return -1;
+}
 
 /* What experimental.arenas_create_ext of jemalloc 5.3 takes; not in its header.
  */

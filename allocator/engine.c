@@ -88,8 +88,14 @@ static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct tm_engine *e = ctx;
+	const unsigned char *bytes = e->mech->bytes(e, block, frame);
+	u64 hash;
 
-	return XXH3_64bits(e->mech->bytes(e, block, frame), e->block);
+	/* All zero: the first byte is, and each equals the one before. */
+	if (!bytes[0] && !memcmp(bytes, bytes + 1, e->block - 1))
+		return 0;
+	hash = XXH3_64bits(bytes, e->block);
+	return hash ? hash : 1;
 }
 
 static const struct tm_pager_ops pager_ops = {
@@ -250,11 +256,11 @@ int tm_engine_set_up(struct tm_engine *e)
 {
 	int err;
 
-	e->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	err = tm_uffd_pages_open();
 	e->empty_fd = (int)syscall(SYS_memfd_create, "teramem-lost", 1u);
-	if (e->pagemap_fd < 0 || e->empty_fd < 0) {
+	if (err || e->empty_fd < 0) {
 		tm_lane_log(TM_LOG_ERROR, "start engine: %s (is /proc there?)",
-			    strerror(errno));
+			    strerror(err ? -err : errno));
 		return -ENODEV;
 	}
 	err = tm_budget_init(e, tm_config_get()->job);

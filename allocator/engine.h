@@ -60,12 +60,32 @@ void tm_engine_uncommit(struct tm_engine *engine, size_t bytes);
 
 /**
  * tm_engine_discard() - the blocks in [addr, addr + bytes) are freed; their
- * next access finds zeros
+ * next access finds zeros; none of them is pinned
  *
  * Blocks until the range holds nothing. Both bounds are block-aligned. Called
  * by program threads; never by the engine's own.
  */
 void tm_engine_discard(struct tm_engine *engine, void *addr, size_t bytes);
+
+/**
+ * tm_engine_pin() - these blocks are brought in and stay in local memory
+ *
+ * For memory whose pages the program is about to protect or lock, which paging
+ * must not touch from then on. Both bounds are block-aligned. Blocks that are
+ * pinned already are passed over.
+ *
+ * Returns 0, or -ENOMEM: too much of the local memory would be bound; nothing
+ * changed. The caller lets nobody else pin, or protect, the same blocks before
+ * it returned.
+ */
+int tm_engine_pin(struct tm_engine *engine, void *addr, size_t bytes);
+
+/** tm_engine_pins() - whether any of these blocks is pinned; takes no lock */
+bool tm_engine_pins(const struct tm_engine *engine, const void *addr,
+		    size_t bytes);
+
+/** tm_engine_unpin() - they come and go again; not pinned ones are passed over */
+void tm_engine_unpin(struct tm_engine *engine, void *addr, size_t bytes);
 
 int tm_engine_stats(struct tm_engine *engine, struct teramalloc_stats *stats);
 

@@ -58,9 +58,11 @@ struct tm_engine_lane {
 	unsigned int nr_bounce;
 	void **bounce;
 
+	u32 unmapping; /* odd while the lane unmaps a block */
 	u64 spin_ns;
 	u64 active_ns; /* when something last happened */
 	u64 tick_ns;
+	u64 exit_check_ns;
 	u64 judged_ns;
 	long judged_switches;
 };
@@ -103,17 +105,20 @@ struct tm_engine {
 	u32 io_depth; /* blocks under way per lane */
 	struct tm_session *session[TM_SERVERS_MAX];
 	bool full[TM_SERVERS_MAX]; /* refused an extent */
+	u32 lost_servers;
 
 	struct tm_command *command;
 	char *doorbell; /* a page per command, absent while that is not done */
 	u32 ready;	/* futex: lane 0 is up, or failed with start_err */
 	int start_err;
 	u32 stopping;
+	bool exiting;
 
-	int pagemap_fd;
 	int empty_fd; /* an empty memfd: access to a mapping of it is SIGBUS */
 	u64 *failed;  /* a bit per block */
 	u32 nr_failed;
+	u64 *pinned; /* a bit per block */
+	u32 nr_pinned;
 };
 
 static inline void *tm_engine_addr(const struct tm_engine *e, u64 block)
@@ -181,14 +186,17 @@ unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too);
 /** tm_transport_tick() - ask servers that were full once more */
 void tm_transport_tick(struct tm_engine_lane *lane);
 
+/* exit.c */
+
+/** tm_exit_check() - end the process if no thread of the program is left */
+void tm_exit_check(struct tm_engine *e);
+
 /* lost.c: blocks that cannot be had */
 
 /** tm_lost_fail() - accesses to the block end in SIGBUS from now on */
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err);
 /** tm_lost_restore() - discarded blocks are usable again */
 void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr);
-/** tm_lost_whole() - true when every page there is in memory or swapped out */
-bool tm_lost_whole(struct tm_engine *e, u64 addr, size_t len);
 /**
  * tm_lost_vanished() - a page of a mapped block is not there
  * @tid: the thread that touched it, or 0
@@ -197,6 +205,11 @@ bool tm_lost_whole(struct tm_engine *e, u64 addr, size_t len);
  * served on suspicion: it gets SIGBUS.
  */
 void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid);
+
+/* pin.c */
+
+/** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY */
+int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame);
 
 /* budget.c */
 

@@ -32,6 +32,7 @@
 #define LANE_STACK_BYTES (256u << 10)
 #define FAULTS_AT_ONCE 16
 #define TICK_NS 100000000ull
+#define EXIT_CHECK_NS 1000000000ull
 #define SPIN_NS 60000ull
 #define LOG_BYTES 1024
 
@@ -141,7 +142,7 @@ static void serve(struct tm_engine_lane *lane, const struct uffd_msg *msg,
 			       now);
 		if (stats->faults_spurious == spurious ||
 		    flags & UFFD_PAGEFAULT_FLAG_WP ||
-		    tm_lost_whole(e, addr & ~(TM_PAGE - 1), TM_PAGE))
+		    tm_uffd_page_there((void *)addr))
 			return;
 	}
 	tm_lost_vanished(e, addr, (pid_t)msg->arg.pagefault.feat.ptid);
@@ -212,8 +213,13 @@ static void tick(struct tm_engine_lane *lane, u64 now)
 	judge_spinning(lane, now);
 	tm_transport_process(lane, true);
 	tm_transport_tick(lane);
-	if (!lane->index)
-		tm_budget_tick(lane->engine);
+	if (lane->index)
+		return;
+	tm_budget_tick(lane->engine);
+	if (now - lane->exit_check_ns < EXIT_CHECK_NS)
+		return;
+	lane->exit_check_ns = now;
+	tm_exit_check(lane->engine);
 }
 
 static void run(struct tm_engine_lane *lane)

@@ -13,29 +13,6 @@
 #define LOG_FIRST 8
 #define LOG_EVERY 1000
 
-#define PAGEMAP_PRESENT (3ull << 62) /* or swapped out */
-
-bool tm_lost_whole(struct tm_engine *e, u64 addr, size_t len)
-{
-	u64 entry[512];
-	size_t pages, got;
-
-	for (; len; addr += pages * TM_PAGE, len -= pages * TM_PAGE) {
-		pages = len / TM_PAGE;
-		if (pages > sizeof(entry) / sizeof(entry[0]))
-			pages = sizeof(entry) / sizeof(entry[0]);
-		got = pages * sizeof(entry[0]);
-		if (pread(e->pagemap_fd, entry, got,
-			  (off_t)(addr / TM_PAGE * sizeof(entry[0]))) !=
-		    (ssize_t)got)
-			return false;
-		for (size_t i = 0; i < pages; i++)
-			if (!(entry[i] & PAGEMAP_PRESENT))
-				return false;
-	}
-	return true;
-}
-
 static void bus_error(pid_t tid)
 {
 	if (tid > 0)
@@ -54,22 +31,26 @@ void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid)
 	bus_error(tid);
 }
 
+static const char *cause(struct tm_engine *e, int err)
+{
+	if (err == -ENOMEM)
+		return "no local memory became free for it";
+	if (err != -EIO)
+		return strerror(-err);
+	return tm_load_relaxed(&e->lost_servers) ?
+		       "its only copy is gone with its server" :
+		       "it came back from its server damaged, twice";
+}
+
 static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
 {
-	const char *cause = err == -EIO	       ? "its only copy is gone with "
-						 "its server" :
-			    err == -EBADMSG    ? "its bytes came back damaged" :
-			    err == -ETIMEDOUT ||
-					    err == -ENOMEM ?
-						 "no local memory became free" :
-						 strerror(-err);
-
 	if (nr > LOG_FIRST && nr % LOG_EVERY)
 		return;
 	tm_lane_log(TM_LOG_ERROR,
 		    "access memory at %p (block %llu): %s; the access ends in "
 		    "SIGBUS (%u such blocks so far)",
-		    tm_engine_addr(e, block), (unsigned long long)block, cause,
+		    tm_engine_addr(e, block), (unsigned long long)block,
+		    cause(e, err),
 		    nr);
 }
 

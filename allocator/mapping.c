@@ -40,6 +40,9 @@ static struct {
 	.pool.item_bytes = sizeof(struct partial),
 };
 
+/* Held from pinning blocks until their pages are protected. */
+static pthread_mutex_t pinning = PTHREAD_MUTEX_INITIALIZER;
+
 static uintptr_t down(uintptr_t addr, size_t unit)
 {
 	return addr & ~(unit - 1);
@@ -222,18 +225,14 @@ int tm_mapping_clear(struct tm_heap *heap, uintptr_t addr, size_t bytes)
 {
 	size_t block = tm_engine_block(heap->engine);
 	uintptr_t end = addr + up(bytes, PAGE_BYTES);
-	int notes;
 
 	if (addr % PAGE_BYTES || end < addr)
 		return -EINVAL;
-	notes = tm_region_survey(heap->region, addr, end - addr);
-	if (notes < 0)
-		return notes;
-	/* What is locked the kernel does not drop, and neither do we. */
-	if (notes & TM_RANGE_LOCKED)
-		return -EINVAL;
-	/* The program may have forbidden to write to the edges. */
-	if (notes & TM_RANGE_PROTECTED && (addr % block || end % block))
+	if (tm_region_survey(heap->region, addr, end - addr) < 0)
+		return -ENOMEM;
+	/* Locked or protected: it cannot be dropped, or not be written to. */
+	if (tm_engine_pins(heap->engine, (void *)down(addr, block),
+			   up(end, block) - down(addr, block)))
 		return -EINVAL;
 	clear(heap, addr, end);
 	return 0;
@@ -250,11 +249,58 @@ static int check_inside(struct tm_heap *heap, uintptr_t addr, uintptr_t end)
 		       : -ENOMEM;
 }
 
+/*
+ * The blocks around [addr, end) stay from now on. The mutex is the caller's,
+ * until the pages are as it wants them.
+ */
+static int pin(struct tm_heap *heap, uintptr_t addr, uintptr_t end,
+	       unsigned int notes)
+{
+	size_t block = tm_engine_block(heap->engine);
+
+	addr = down(addr, block);
+	end = up(end, block);
+	tm_region_note(heap->region, addr, end - addr, notes);
+	return tm_engine_pin(heap->engine, (void *)addr, end - addr);
+}
+
 int tm_mapping_protect(struct tm_heap *heap, uintptr_t addr, size_t bytes,
 		       int prot)
 {
-	tm_region_note(heap->region, addr, bytes, TM_RANGE_PROTECTED);
-	return mprotect((void *)addr, bytes, prot) ? -errno : 0;
+	size_t block = tm_engine_block(heap->engine);
+	uintptr_t end = addr + up(bytes, PAGE_BYTES);
+	bool open = prot == (PROT_READ | PROT_WRITE);
+	int notes, err = 0;
+
+	if (addr % PAGE_BYTES || end < addr)
+		return -EINVAL;
+	notes = tm_region_survey(heap->region, addr, end - addr);
+	if (notes < 0 || (open && !(notes & TM_RANGE_PROTECTED)))
+		return notes < 0 ? notes : 0;
+	pthread_mutex_lock(&pinning);
+	if (!open)
+		err = pin(heap, addr, end, TM_RANGE_PROTECTED);
+	if (!err && mprotect((void *)addr, end - addr, prot))
+		err = -errno;
+	if (!err && open && !(notes & TM_RANGE_LOCKED) &&
+	    up(addr, block) < down(end, block))
+		tm_engine_unpin(heap->engine, (void *)up(addr, block),
+				down(end, block) - up(addr, block));
+	pthread_mutex_unlock(&pinning);
+	return err;
+}
+
+int tm_mapping_lock(struct tm_heap *heap, uintptr_t addr, size_t bytes)
+{
+	uintptr_t end = up(addr + bytes, PAGE_BYTES);
+	int err;
+
+	if (end < addr || tm_region_survey(heap->region, addr, end - addr) < 0)
+		return -ENOMEM;
+	pthread_mutex_lock(&pinning);
+	err = pin(heap, addr, end, TM_RANGE_LOCKED);
+	pthread_mutex_unlock(&pinning);
+	return err;
 }
 
 int tm_mapping_replace(struct tm_heap *heap, uintptr_t addr, size_t bytes,
@@ -262,7 +308,7 @@ int tm_mapping_replace(struct tm_heap *heap, uintptr_t addr, size_t bytes,
 {
 	size_t block = tm_engine_block(heap->engine);
 	uintptr_t end = addr + up(bytes, PAGE_BYTES), page;
-	int notes;
+	int notes, err;
 
 	if (addr % PAGE_BYTES)
 		return -EINVAL;
@@ -271,9 +317,10 @@ int tm_mapping_replace(struct tm_heap *heap, uintptr_t addr, size_t bytes,
 	notes = tm_region_survey(heap->region, addr, end - addr);
 	if (notes < 0 || notes & TM_RANGE_LOCKED)
 		return -ENOMEM;
-	if (notes & TM_RANGE_PROTECTED &&
-	    mprotect((void *)addr, end - addr, PROT_READ | PROT_WRITE))
-		return -errno;
+	err = tm_mapping_protect(heap, addr, end - addr,
+				 PROT_READ | PROT_WRITE);
+	if (err)
+		return err;
 	/* Pages that were unmapped before are back. */
 	for (page = addr; page < end; page += PAGE_BYTES)
 		pages_return(block, page, page + PAGE_BYTES);
@@ -337,6 +384,7 @@ int tm_mapping_resize(struct tm_heap *heap, uintptr_t addr, size_t old_bytes,
 /* After fork, in the child: the mappings are the parent's. */
 static void forget(void)
 {
+	pthread_mutex_init(&pinning, NULL);
 	pthread_mutex_init(&partials.lock, NULL);
 	RB_INIT(&partials.tree);
 	partials.pool.free = NULL;

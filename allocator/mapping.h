@@ -7,7 +7,8 @@
  *
  * Not here: which calls are ours (preload_mmap.c).
  *
- * Lock order: the mappings' mutex, then the region's.
+ * Lock order: the pinning mutex, then the region's; the records' mutex is a
+ * leaf.
  */
 #ifndef TM_ALLOCATOR_MAPPING_H
 #define TM_ALLOCATOR_MAPPING_H
@@ -24,7 +25,8 @@ int tm_mapping_unmap(struct tm_heap *heap, uintptr_t addr, size_t bytes);
 
 /**
  * tm_mapping_clear() - make it zeros again and give its memory back where
- * whole blocks allow it; also for memory from malloc
+ * whole blocks allow it; also for memory from malloc. -EINVAL where a page of
+ * the blocks around is protected or locked.
  */
 int tm_mapping_clear(struct tm_heap *heap, uintptr_t addr, size_t bytes);
 
@@ -40,8 +42,17 @@ int tm_mapping_replace(struct tm_heap *heap, uintptr_t addr, size_t bytes,
 int tm_mapping_resize(struct tm_heap *heap, uintptr_t addr, size_t old_bytes,
 		      size_t new_bytes);
 
-/** tm_mapping_protect() - mprotect(2) */
+/**
+ * tm_mapping_protect() - mprotect(2)
+ *
+ * Blocks with a page that is not readable and writable stay in local memory
+ * until the block as a whole is made so again. -ENOMEM also when too much
+ * would.
+ */
 int tm_mapping_protect(struct tm_heap *heap, uintptr_t addr, size_t bytes,
 		       int prot);
+
+/** tm_mapping_lock() - before mlock(2): the blocks stay until they are freed */
+int tm_mapping_lock(struct tm_heap *heap, uintptr_t addr, size_t bytes);
 
 #endif /* TM_ALLOCATOR_MAPPING_H */

@@ -115,8 +115,8 @@ static int copy_map(struct tm_engine *e, unsigned int lane, u64 block,
 				 &done))
 			break;
 	}
-	bounce_put(e, lane, frame);
 	if (at < e->block && err) {
+		madvise(app, at, MADV_DONTNEED_LOCKED);
 		tm_lane_log(TM_LOG_ERROR,
 			    "map block %llu: page %zu: %s; the program changed "
 			    "this memory's mapping",
@@ -124,6 +124,7 @@ static int copy_map(struct tm_engine *e, unsigned int lane, u64 block,
 			    strerror(-err));
 		return err;
 	}
+	bounce_put(e, lane, frame);
 	s->mapped[frame] = 1;
 	return 0;
 }
@@ -138,7 +139,7 @@ static int copy_unmap(struct tm_engine *e, u64 block, u32 frame)
 	if (tm_uffd_protect(e->uffd.fd, app, e->block, true))
 		goto stay;
 	/* A hole that the program made itself must not be read from here. */
-	if (tm_lost_whole(e, (uintptr_t)app, e->block))
+	if (tm_uffd_pages_there(app, e->block) == e->block)
 		return TM_UNMAP_UNKNOWN;
 stay:
 	tm_uffd_protect(e->uffd.fd, app, e->block, false);

@@ -113,13 +113,33 @@ static void *move_bytes(struct tm_engine *e, u64 block, u32 frame)
 }
 
 /*
- * The slot's first @len bytes into the region: moved, or page by page copied
- * where pages cannot move. A page is in one of the two places at any time.
+ * Undo what give() did for the first @len bytes. Where it moved, the slot has
+ * no page; where it copied, the region's is one too many.
+ */
+static void take_back(struct tm_engine *e, char *app, char *slot, size_t len)
+{
+	size_t done;
+
+	for (size_t at = 0; at < len; at += TM_PAGE) {
+		if (tm_uffd_page_there(slot + at))
+			madvise(app + at, TM_PAGE, MADV_DONTNEED_LOCKED);
+		else
+			/* Else bytes would be in neither place as a whole. */
+			TM_BUG_ON(tm_uffd_move(e->uffd.fd, slot + at, app + at,
+					       TM_PAGE, &done));
+	}
+}
+
+/*
+ * The slot's first @len bytes into the region, where none may be: moved, or
+ * page by page copied where pages cannot move. In case of an error all is as
+ * before.
  */
 static int give(struct tm_engine *e, u64 block, u32 frame, size_t len)
 {
 	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, frame);
 	size_t at = 0, done;
+	bool copied = false;
 	int err;
 
 	while (at < len) {
@@ -128,23 +148,25 @@ static int give(struct tm_engine *e, u64 block, u32 frame, size_t len)
 		at += done;
 		if (!err)
 			break;
-		if (err != -EINVAL && err != -EBUSY)
-			goto failed;
-		err = tm_uffd_copy(e->uffd.fd, app + at, slot + at, TM_PAGE,
-				   &done);
-		if (err)
-			goto failed;
-		madvise(slot + at, TM_PAGE, MADV_DONTNEED);
-		at += TM_PAGE;
+		if (err == -EINVAL || err == -EBUSY) {
+			err = tm_uffd_copy(e->uffd.fd, app + at, slot + at,
+					   TM_PAGE, &done);
+			at += done;
+			copied = true;
+		}
+		if (!err)
+			continue;
+		tm_lane_log(TM_LOG_ERROR,
+			    "map block %llu, page %zu: %s; the program changed "
+			    "this memory's mapping",
+			    (unsigned long long)block, at / TM_PAGE,
+			    strerror(-err));
+		take_back(e, app, slot, at);
+		return err;
 	}
+	if (copied)
+		madvise(slot, len, MADV_DONTNEED);
 	return 0;
-
-failed:
-	tm_lane_log(TM_LOG_ERROR,
-		    "map block %llu: page %zu of its frame: %s; the program "
-		    "changed this memory's mapping",
-		    (unsigned long long)block, at / TM_PAGE, strerror(-err));
-	return err;
 }
 
 static int move_map(struct tm_engine *e, unsigned int lane, u64 block,
@@ -171,11 +193,8 @@ static int move_map(struct tm_engine *e, unsigned int lane, u64 block,
 		memset(slot_addr(e, frame), 0, e->block);
 	}
 	err = give(e, block, frame, e->block);
-	if (err) {
-		/* It has holes now, which nothing may be received into. */
-		slot_empty(e, frame);
+	if (err)
 		return err;
-	}
 away:
 	tm_store_release(&s->slot[frame], SLOT_AWAY);
 	return 0;
@@ -192,12 +211,18 @@ static int move_unmap(struct tm_engine *e, u64 block, u32 frame)
 		tm_store_release(&e->mech_state->slot[frame], SLOT_FULL);
 		return TM_UNMAP_UNKNOWN;
 	}
-	/*
-	 * Pinned, locked or protected memory, or a hole that the program made
-	 * itself: the block stays where it is, whole.
-	 */
+	/* The block stays where it is, whole. */
 	if (done)
 		TM_BUG_ON(give(e, block, frame, done));
+	/*
+	 * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the program made
+	 * a hole itself, and hears of it when it gets there.
+	 */
+	if (err != -EBUSY && err != -EINVAL && err != -ENOENT)
+		tm_lane_log(TM_LOG_ERROR,
+			    "unmap block %llu, page %zu: %s; it stays",
+			    (unsigned long long)block, done / TM_PAGE,
+			    strerror(-err));
 	return -EBUSY;
 }
 

@@ -199,26 +199,19 @@ EXPORT int posix_madvise(void *addr, size_t bytes, int advice)
 	return tm_sys_madvise(addr, bytes, advice) ? errno : 0;
 }
 
-/* The pages are locked for real; the note unlocks them when they are freed. */
-static void note_locked(const void *addr, size_t bytes)
-{
-	struct tm_heap *h = heap_at(addr, bytes);
-
-	if (tm_unlikely(h != NULL))
-		tm_region_note(h->region, (uintptr_t)addr, bytes,
-			       TM_RANGE_LOCKED);
-}
-
 EXPORT int mlock(const void *addr, size_t bytes)
 {
-	note_locked(addr, bytes);
-	return tm_sys_mlock2(addr, bytes, 0);
+	return mlock2(addr, bytes, 0);
 }
 
 EXPORT int mlock2(const void *addr, size_t bytes, unsigned int flags)
 {
-	note_locked(addr, bytes);
-	return tm_sys_mlock2(addr, bytes, flags);
+	struct tm_heap *h = heap_at(addr, bytes);
+	int err = 0;
+
+	if (tm_unlikely(h != NULL))
+		err = tm_mapping_lock(h, (uintptr_t)addr, bytes);
+	return err ? result(err) : tm_sys_mlock2(addr, bytes, flags);
 }
 
 /* It would bring the whole region in and pin it. */

@@ -149,6 +149,8 @@ static void retire(struct tm_region *r, struct node *n)
 		munlock((void *)n->addr, n->bytes);
 	if (n->notes & TM_RANGE_PROTECTED)
 		mprotect((void *)n->addr, n->bytes, PROT_READ | PROT_WRITE);
+	if (n->notes)
+		tm_engine_unpin(r->engine, (void *)n->addr, n->bytes);
 	tm_engine_discard(r->engine, (void *)n->addr, n->bytes);
 	tm_engine_uncommit(r->engine, n->bytes);
 	tm_region_lock(r);

@@ -31,8 +31,8 @@ enum tm_range_kind {
 };
 
 /*
- * What the program did to the pages of a range behind the allocator's back; it
- * is undone before the range is used again.
+ * What the program did to pages of a range; it is undone, and the blocks are
+ * unpinned, before the range is used again.
  */
 #define TM_RANGE_PROTECTED (1u << 0) /* mprotect(2) */
 #define TM_RANGE_LOCKED (1u << 1)    /* mlock(2) */

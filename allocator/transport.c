@@ -17,7 +17,7 @@
 #define CONTROL_REQUESTS 256
 #define CONTROL_KEPT 64 /* that no DISCARD may use */
 
-#define TRANSPORT_WHY_BYTES 256
+#define TRANSPORT_WHY_BYTES 512
 
 struct tm_transport_request {
 	struct tm_request request;
@@ -41,9 +41,10 @@ static void server_lost(void *ctx, struct tm_session *session, const char *why)
 		if (e->session[i] != session)
 			continue;
 		tm_lane_log(TM_LOG_ERROR,
-			    "use server %s: %s; access to memory that only it "
-			    "had ends in SIGBUS",
-			    e->map.server[i].address, why);
+			    "%s; access to memory that only it had ends in "
+			    "SIGBUS",
+			    why);
+		tm_add_return(&e->lost_servers, 1);
 		tm_pager_server_lost(lane->pager, i);
 	}
 }
@@ -77,8 +78,7 @@ int tm_transport_open(struct tm_engine *e)
 		err = tm_session_open(&config, &session_ops, e, &e->session[i],
 				      why, sizeof(why));
 		if (err) {
-			tm_lane_log(TM_LOG_ERROR, "connect to server %s: %s",
-				    e->map.server[i].address, why);
+			tm_lane_log(TM_LOG_ERROR, "start engine: %s", why);
 			return err;
 		}
 		w = tm_session_welcome(e->session[i]);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -206,21 +205,59 @@ int tm_uffd_copy(int fd, void *dst, const void *src, size_t len, size_t *done)
 	}
 }
 
-/* How many of the first pages are at @dst and not at @src any more. */
-static size_t pages_moved(void *dst, void *src, size_t len)
-{
-	unsigned char there[512], here[512];
-	size_t pages = len / TM_PAGE, i;
+static int pagemap_fd = -1;
 
-	if (pages > sizeof(there))
-		pages = sizeof(there);
-	if (mincore(dst, pages * TM_PAGE, there) ||
-	    mincore(src, pages * TM_PAGE, here))
-		return 0;
-	for (i = 0; i < pages; i++)
-		if (!(there[i] & 1) || here[i] & 1)
-			break;
-	return i * TM_PAGE;
+#define PAGEMAP_THERE (3ull << 62) /* present, or swapped out */
+#define PAGEMAP_MAX 512		   /* pages looked at in one go */
+
+int tm_uffd_pages_open(void)
+{
+	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	return pagemap_fd < 0 ? -errno : 0;
+}
+
+/* Returns for how many pages @entry was filled in. */
+static size_t pagemap(const void *addr, size_t pages, uint64_t *entry)
+{
+	ssize_t len;
+
+	if (pages > PAGEMAP_MAX)
+		pages = PAGEMAP_MAX;
+	len = pread(pagemap_fd, entry, pages * sizeof(*entry),
+		    (off_t)((uintptr_t)addr / TM_PAGE * sizeof(*entry)));
+	return len > 0 ? (size_t)len / sizeof(*entry) : 0;
+}
+
+size_t tm_uffd_pages_there(const void *addr, size_t len)
+{
+	uint64_t entry[PAGEMAP_MAX];
+	size_t at = 0, pages;
+
+	while (at < len) {
+		pages = pagemap((const char *)addr + at, (len - at) / TM_PAGE,
+				entry);
+		if (!pages)
+			return at;
+		for (size_t i = 0; i < pages; i++, at += TM_PAGE)
+			if (!(entry[i] & PAGEMAP_THERE))
+				return at;
+	}
+	return at;
+}
+
+bool tm_uffd_page_there(const void *addr)
+{
+	return tm_uffd_pages_there(addr, TM_PAGE) == TM_PAGE;
+}
+
+/* How much of @src's first pages is at @dst and not at @src any more. */
+static size_t moved_already(const char *dst, const char *src, size_t len)
+{
+	size_t there = tm_uffd_pages_there(dst, len), at = 0;
+
+	while (at < there && !tm_uffd_page_there(src + at))
+		at += TM_PAGE;
+	return at;
 }
 
 int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
@@ -254,8 +291,8 @@ int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
 		 * So ask where the pages are.
 		 */
 		if (errno == EEXIST) {
-			moved = pages_moved((char *)dst + *done,
-					    (char *)src + *done, len - *done);
+			moved = moved_already((char *)dst + *done,
+					      (char *)src + *done, len - *done);
 			if (!moved)
 				return -EEXIST;
 			tm_uffd_wake(fd, (char *)dst + *done, moved);

@@ -65,6 +65,18 @@ void tm_uffd_zero(int fd, void *addr);
 int tm_uffd_copy(int fd, void *dst, const void *src, size_t len, size_t *done);
 
 /**
+ * tm_uffd_pages_open() - get ready to look at this process's pages; in the
+ * descriptor table of whoever is going to
+ */
+int tm_uffd_pages_open(void);
+
+/** tm_uffd_page_there() - the page is in memory or swapped out */
+bool tm_uffd_page_there(const void *addr);
+
+/** tm_uffd_pages_there() - how many bytes of pages are, before one is not */
+size_t tm_uffd_pages_there(const void *addr, size_t len);
+
+/**
  * tm_uffd_move() - move pages from @src, where they vanish, to @dst, where
  * none may be present, and wake
  * @done: bytes for which that was done, also on failure

@@ -50,14 +50,14 @@ static void munge_load(void)
 		const char *name;
 		void *slot;
 	} symbols[] = {
-		{ "munge_ctx_create", &munge.ctx_create },
-		{ "munge_ctx_destroy", &munge.ctx_destroy },
-		{ "munge_ctx_get", &munge.ctx_get },
-		{ "munge_ctx_set", &munge.ctx_set },
-		{ "munge_ctx_strerror", &munge.ctx_strerror },
-		{ "munge_strerror", &munge.strerror },
-		{ "munge_encode", &munge.encode },
-		{ "munge_decode", &munge.decode },
+		{"munge_ctx_create", &munge.ctx_create},
+		{"munge_ctx_destroy", &munge.ctx_destroy},
+		{"munge_ctx_get", &munge.ctx_get},
+		{"munge_ctx_set", &munge.ctx_set},
+		{"munge_ctx_strerror", &munge.ctx_strerror},
+		{"munge_strerror", &munge.strerror},
+		{"munge_encode", &munge.encode},
+		{"munge_decode", &munge.decode},
 	};
 	void *lib = dlopen("libmunge.so.2", RTLD_NOW | RTLD_LOCAL);
 	void *symbol;

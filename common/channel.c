@@ -121,7 +121,7 @@ int tm_channel_submit(struct tm_channel *channel, struct tm_request *request)
 	if (request->kind == TM_REQUEST_RESERVE &&
 	    channel->reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
-	if (!tm_channel_under_way(channel))
+	if (tm_channel_under_way(channel) == channel->reserves)
 		channel->progress_ns = tm_channel_now();
 	tm_channel_enqueue(channel, request);
 	return 0;

@@ -83,14 +83,14 @@ struct tm_channel {
 	int completions;
 	u64 heard_ns;	 /* last sign of life */
 	u64 ping_ns;	 /* last ping queued */
-	u64 progress_ns; /* last completion, or first request */
+	u64 progress_ns; /* last payload or completion, or first request */
 
 	u64 retry_ns;
 	u64 give_up_ns;
 	unsigned int refusals;	 /* since the connection broke */
 	unsigned int violations; /* ever */
 	unsigned int barren;	 /* connections without a completion */
-	char why[256];		 /* it broke */
+	char why[320];		 /* it broke */
 
 	struct tm_dial dial;
 	struct iovec tx_vec[TM_CHANNEL_VECTORS];

@@ -260,7 +260,7 @@ static int prove_user(struct tm_dial *dial, const struct tm_dial_target *target)
 		.job = tm_cpu_to_le64(target->job),
 		.role = tm_cpu_to_le32(1),
 	};
-	char why[128], *cred;
+	char why[256], *cred;
 	size_t len;
 	int err;
 
@@ -378,7 +378,9 @@ static int step_connect(struct tm_dial *dial,
 			err = EBUSY;
 		if (err == ENOENT) /* a unix socket that was removed */
 			err = ECONNREFUSED;
-		return fail_errno(dial, "connect", err);
+		return fail(dial, -err, "connect: %s%s", strerrordesc_np(err),
+			    err == ECONNREFUSED ? " (is the server running?)"
+						: "");
 	}
 	err = check_peer(dial, target);
 	if (err)

@@ -58,7 +58,7 @@ struct tm_dial_target {
 struct tm_dial {
 	int fd;
 	u16 status;
-	char why[200];
+	char why[320];
 	struct tm_wire_welcome welcome;
 
 	int (*step)(struct tm_dial *dial, const struct tm_dial_target *target);

@@ -21,8 +21,8 @@
 #include "common/size.h"
 
 #define MAP_VERSION 1
-#define MAP_DEPTH_MAX 4		     /* the object, "servers", a server */
-#define MAP_BYTES_MAX (1ULL << 46)   /* what a process can address */
+#define MAP_DEPTH_MAX 4		   /* the object, "servers", a server */
+#define MAP_BYTES_MAX (1ULL << 46) /* what a process can address */
 #define MAP_BLOCK_MIN (4ULL << 10)
 #define MAP_BLOCK_MAX (2ULL << 20)
 #define MAP_PREFETCH_MAX (1ULL << 30)
@@ -48,9 +48,9 @@ complain(struct context *c, const char *key, const char *fmt, ...)
 	if (!c->error_len)
 		return -EINVAL;
 	if (*c->where || *key)
-		used = (size_t)snprintf(c->error, c->error_len, "%s%s%s: ",
-					c->where, *c->where && *key ? "." : "",
-					key);
+		used = (size_t)snprintf(c->error, c->error_len,
+					"%s%s%s: ", c->where,
+					*c->where && *key ? "." : "", key);
 	if (used < c->error_len) {
 		va_start(ap, fmt);
 		vsnprintf(c->error + used, c->error_len - used, fmt, ap);
@@ -102,8 +102,9 @@ static int get_size(struct context *c, const char *key,
 	if (json_object_is_type(value, json_type_int))
 		return get_number(c, key, value, bytes);
 	if (!json_object_is_type(value, json_type_string))
-		return complain(c, key,
-				"neither a number of bytes nor a text like \"8G\"");
+		return complain(
+			c, key,
+			"neither a number of bytes nor a text like \"8G\"");
 	err = get_text(c, key, value, text, sizeof(text));
 	if (!err && tm_size_parse(text, bytes, &why))
 		err = complain(c, key, "%s: %s", text, why);
@@ -158,20 +159,23 @@ static int check_address(struct context *c, const char *address)
 
 	if (!strncmp(address, "unix:", 5)) {
 		if (address[5] != '/')
-			return complain(c, "address",
-					"'%s' is not an absolute path (use unix:/PATH)",
-					address);
+			return complain(
+				c, "address",
+				"'%s' is not an absolute path (use unix:/PATH)",
+				address);
 		return 0;
 	}
 	if (strncmp(address, "tcp:", 4))
-		return complain(c, "address",
-				"unknown form '%s' (use tcp:HOST:PORT or unix:/PATH)",
-				address);
+		return complain(
+			c, "address",
+			"unknown form '%s' (use tcp:HOST:PORT or unix:/PATH)",
+			address);
 	port = strrchr(address + 4, ':');
-	if (!port || !host_is_well_formed(address + 4,
-					  (size_t)(port - address - 4)))
+	if (!port ||
+	    !host_is_well_formed(address + 4, (size_t)(port - address - 4)))
 		return complain(c, "address",
-				"'%s' has no host and port (use tcp:HOST:PORT, tcp:[V6ADDRESS]:PORT)",
+				"'%s' has no host and port (use tcp:HOST:PORT, "
+				"tcp:[V6ADDRESS]:PORT)",
 				address);
 	n = port[1] >= '0' && port[1] <= '9' ? strtoul(port + 1, &end, 10) : 0;
 	if (!n || n > 65535 || *end)
@@ -184,12 +188,13 @@ static int parse_server(struct context *c, struct json_object *object,
 			struct tm_map_server *server)
 {
 	bool has_address = false, has_capacity = false, has_auth = false;
-	bool munge;
+	bool munge = false;
 	int err = 0;
 
 	if (!json_object_is_type(object, json_type_object))
 		return complain(c, "", "not an object");
-	json_object_object_foreach(object, key, value) {
+	json_object_object_foreach(object, key, value)
+	{
 		if (!strcmp(key, "address")) {
 			err = get_text(c, key, value, server->address,
 				       sizeof(server->address));
@@ -200,13 +205,14 @@ static int parse_server(struct context *c, struct json_object *object,
 		} else if (!strcmp(key, "auth")) {
 			err = get_choice(c, key, value, "peercred", "munge",
 					 &munge);
-			server->auth = munge ? TM_MAP_AUTH_MUNGE :
-					       TM_MAP_AUTH_PEERCRED;
+			server->auth = munge ? TM_MAP_AUTH_MUNGE
+					     : TM_MAP_AUTH_PEERCRED;
 			has_auth = true;
 		} else {
-			err = complain(c, "",
-				       "unknown key '%s' (address, capacity, auth)",
-				       key);
+			err = complain(
+				c, "",
+				"unknown key '%s' (address, capacity, auth)",
+				key);
 		}
 		if (err)
 			return err;
@@ -216,9 +222,9 @@ static int parse_server(struct context *c, struct json_object *object,
 	if (!has_capacity)
 		return complain(c, "", "no \"capacity\"");
 	if (!has_auth)
-		server->auth = strncmp(server->address, "tcp:", 4) ?
-				       TM_MAP_AUTH_PEERCRED :
-				       TM_MAP_AUTH_MUNGE;
+		server->auth = strncmp(server->address, "tcp:", 4)
+				       ? TM_MAP_AUTH_PEERCRED
+				       : TM_MAP_AUTH_MUNGE;
 	return 0;
 }
 
@@ -275,9 +281,9 @@ static int parse_key(struct context *c, const char *key,
 	if (!strcmp(key, "timeout")) {
 		err = get_number(c, key, value, &number);
 		if (!err)
-			map->timeout_s = number > MAP_TIMEOUT_MAX_S ?
-						 MAP_TIMEOUT_MAX_S + 1 :
-						 (unsigned int)number;
+			map->timeout_s = number > MAP_TIMEOUT_MAX_S
+						 ? MAP_TIMEOUT_MAX_S + 1
+						 : (unsigned int)number;
 		return err;
 	}
 	if (!strcmp(key, "servers"))
@@ -288,14 +294,15 @@ static int parse_key(struct context *c, const char *key,
 static int parse_map(struct context *c, struct json_object *root,
 		     struct tm_map *map)
 {
-	static const char *const required[] = { "version", "size", "local",
-						"servers" };
+	static const char *const required[] = {"version", "size", "local",
+					       "servers"};
 	size_t i;
 	int err;
 
 	if (!json_object_is_type(root, json_type_object))
 		return complain(c, "", "not a JSON object");
-	json_object_object_foreach(root, key, value) {
+	json_object_object_foreach(root, key, value)
+	{
 		err = parse_key(c, key, value, map);
 		if (err)
 			return err;
@@ -343,7 +350,7 @@ static struct json_object *parse_text(struct context *c, const char *text,
 int tm_map_parse(const char *text, size_t len, struct tm_map *map, char *error,
 		 size_t error_len)
 {
-	struct context c = { .error = error, .error_len = error_len };
+	struct context c = {.error = error, .error_len = error_len};
 	struct json_object *root;
 	int err;
 
@@ -366,8 +373,10 @@ static int check_size(struct context *c, const char *key, uint64_t bytes,
 		      uint64_t min)
 {
 	if (bytes < min || bytes > MAP_BYTES_MAX)
-		return complain(c, key, "%" PRIu64 " bytes (at least %" PRIu64
-				", at most 64T)", bytes, min);
+		return complain(c, key,
+				"%" PRIu64 " bytes (at least %" PRIu64
+				", at most 64T)",
+				bytes, min);
 	return 0;
 }
 
@@ -392,8 +401,9 @@ static int check_servers(struct context *c, const struct tm_map *map)
 			return err;
 		if (server->auth == TM_MAP_AUTH_PEERCRED &&
 		    strncmp(server->address, "unix:", 5))
-			return complain(c, "auth",
-					"peercred needs a unix socket (use munge)");
+			return complain(
+				c, "auth",
+				"peercred needs a unix socket (use munge)");
 		for (j = 0; j < i; j++)
 			if (!strcmp(server->address, map->server[j].address))
 				return complain(c, "address",
@@ -403,21 +413,24 @@ static int check_servers(struct context *c, const struct tm_map *map)
 	c->where[0] = '\0';
 	if (map->size_bytes > sum)
 		return complain(c, "size",
-				"%" PRIu64 " bytes, but the servers have %" PRIu64
-				" together", map->size_bytes, sum);
+				"%" PRIu64
+				" bytes, but the servers have %" PRIu64
+				" together",
+				map->size_bytes, sum);
 	return 0;
 }
 
 int tm_map_check(const struct tm_map *map, char *error, size_t error_len)
 {
-	struct context c = { .error = error, .error_len = error_len };
+	struct context c = {.error = error, .error_len = error_len};
 	uint64_t block = map->block_bytes;
 	int err;
 
 	if (block < MAP_BLOCK_MIN || block > MAP_BLOCK_MAX ||
 	    (block & (block - 1)))
 		return complain(&c, "block",
-				"%" PRIu64 " bytes (a power of two from 4K to 2M)",
+				"%" PRIu64
+				" bytes (a power of two from 4K to 2M)",
 				block);
 	err = check_size(&c, "size", map->size_bytes, block);
 	if (!err)
@@ -425,7 +438,8 @@ int tm_map_check(const struct tm_map *map, char *error, size_t error_len)
 	if (err)
 		return err;
 	if (map->prefetch_bytes > MAP_PREFETCH_MAX)
-		return complain(&c, "prefetch", "%" PRIu64 " bytes (at most 1G)",
+		return complain(&c, "prefetch",
+				"%" PRIu64 " bytes (at most 1G)",
 				map->prefetch_bytes);
 	if (!map->timeout_s || map->timeout_s > MAP_TIMEOUT_MAX_S)
 		return complain(&c, "timeout", "not in 1..%d seconds",
@@ -436,7 +450,7 @@ int tm_map_check(const struct tm_map *map, char *error, size_t error_len)
 int tm_map_load(const char *path, struct tm_map *map, char *error,
 		size_t error_len)
 {
-	struct context c = { .error = error, .error_len = error_len };
+	struct context c = {.error = error, .error_len = error_len};
 	struct stat st;
 	size_t got = 0;
 	ssize_t n = 0;
@@ -498,18 +512,20 @@ static struct json_object *map_json(const struct tm_map *map)
 	struct json_object *servers = json_object_new_array();
 	unsigned int i;
 
-	json_object_object_add(root, "version", json_object_new_int(MAP_VERSION));
+	json_object_object_add(root, "version",
+			       json_object_new_int(MAP_VERSION));
 	json_object_object_add(root, "job", json_object_new_uint64(map->job));
 	json_object_object_add(root, "size", size_json(map->size_bytes));
 	json_object_object_add(root, "local", size_json(map->local_bytes));
 	json_object_object_add(root, "block", size_json(map->block_bytes));
-	json_object_object_add(root, "policy", json_object_new_string(
-						       map->fifo ? "fifo" :
-								   "lru"));
-	json_object_object_add(root, "placement", json_object_new_string(
-							  map->rr ? "rr" :
-								    "simple"));
-	json_object_object_add(root, "prefetch", size_json(map->prefetch_bytes));
+	json_object_object_add(
+		root, "policy",
+		json_object_new_string(map->fifo ? "fifo" : "lru"));
+	json_object_object_add(
+		root, "placement",
+		json_object_new_string(map->rr ? "rr" : "simple"));
+	json_object_object_add(root, "prefetch",
+			       size_json(map->prefetch_bytes));
 	json_object_object_add(root, "timeout",
 			       json_object_new_uint64(map->timeout_s));
 	for (i = 0; i < map->nr_servers; i++) {
@@ -520,8 +536,11 @@ static struct json_object *map_json(const struct tm_map *map)
 				       json_object_new_string(s->address));
 		json_object_object_add(server, "capacity",
 				       size_json(s->capacity_bytes));
-		json_object_object_add(server, "auth", json_object_new_string(
-			s->auth == TM_MAP_AUTH_MUNGE ? "munge" : "peercred"));
+		json_object_object_add(
+			server, "auth",
+			json_object_new_string(s->auth == TM_MAP_AUTH_MUNGE
+						       ? "munge"
+						       : "peercred"));
 		json_object_array_add(servers, server);
 	}
 	json_object_object_add(root, "servers", servers);

@@ -15,9 +15,9 @@
  *	  "prefetch": "4M",          read ahead at most this much, 0 = off
  *	  "timeout": 10,             seconds without a sign of life: server dead
  *	  "servers": [
- *	    { "address": "tcp:10.0.0.1:7000", "capacity": "4G", "auth": "munge" },
- *	    { "address": "unix:/run/teramem/1/s0", "capacity": "4G",
- *	      "auth": "peercred" }
+ *	    { "address": "tcp:10.0.0.1:7000", "capacity": "4G", "auth": "munge"
+ *}, { "address": "unix:/run/teramem/1/s0", "capacity": "4G", "auth": "peercred"
+ *}
  *	  ]
  *	}
  *

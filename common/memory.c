@@ -41,8 +41,8 @@ static const struct cgroup_files cgroup_v1 = {
 };
 
 static const struct cgroup_files cgroup_v2 = {
-	"/sys/fs/cgroup", "memory.max", "memory.current", "active_file ",
-	"inactive_file ",
+	"/sys/fs/cgroup", "memory.max",	    "memory.current",
+	"active_file ",	  "inactive_file ",
 };
 
 /* Returns the length, or -1. */
@@ -144,8 +144,8 @@ uint64_t tm_memory_cgroup_headroom(void)
 			continue;
 		if (strncmp(line, "0::", 3) == 0)
 			least = min_u64(least, cgroup_walk(&cgroup_v2, path));
-		else if (strstr(line, ":memory:") ||
-			 strstr(line, ":memory,") || strstr(line, ",memory:"))
+		else if (strstr(line, ":memory:") || strstr(line, ":memory,") ||
+			 strstr(line, ",memory:"))
 			least = min_u64(least, cgroup_walk(&cgroup_v1, path));
 	}
 	return least;
@@ -158,5 +158,6 @@ uint64_t tm_memory_headroom(void)
 
 	if (read_text("/proc/meminfo", text, sizeof(text)) > 0)
 		available = number_of(text, "MemAvailable:") << 10;
-	return room(min_u64(available, tm_memory_cgroup_headroom()), MARGIN_BYTES);
+	return room(min_u64(available, tm_memory_cgroup_headroom()),
+		    MARGIN_BYTES);
 }

@@ -28,11 +28,11 @@ struct bench {
 	int err;
 };
 
-static u64 now_ns(void)
+static u64 clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
@@ -60,7 +60,7 @@ static void start(struct lane *lane)
 	int err;
 
 	lane->request.addr = block_addr(b, pick_block(b));
-	lane->started_ns = now_ns();
+	lane->started_ns = clock_ns(CLOCK_MONOTONIC);
 	err = tm_channel_submit(b->channel, &lane->request);
 	if (err)
 		b->err = err;
@@ -70,7 +70,7 @@ static void done(struct tm_request *request, int err)
 {
 	struct lane *lane = request->cookie;
 	struct bench *b = lane->bench;
-	u64 now = now_ns();
+	u64 now = clock_ns(CLOCK_MONOTONIC);
 
 	if (err) {
 		b->err = err;
@@ -87,10 +87,11 @@ static int measure(struct bench *b)
 {
 	const struct tm_rawbench *params = b->params;
 	unsigned int i;
-	u64 started;
+	u64 started, cpu_started;
 
 	memset(b->result, 0, sizeof(*b->result));
-	started = now_ns();
+	cpu_started = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	started = clock_ns(CLOCK_MONOTONIC);
 	b->deadline_ns = started + params->duration_ms * 1000000ull;
 	for (i = 0; i < params->depth; i++) {
 		struct lane *lane = &b->lanes[i];
@@ -108,7 +109,8 @@ static int measure(struct bench *b)
 	}
 	while (tm_channel_wait(b->channel) > 0)
 		;
-	b->result->elapsed_ns = now_ns() - started;
+	b->result->elapsed_ns = clock_ns(CLOCK_MONOTONIC) - started;
+	b->result->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_started;
 	return b->err;
 }
 

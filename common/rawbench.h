@@ -29,6 +29,7 @@ struct tm_rawbench {
 
 /**
  * struct tm_rawbench_result - what was measured
+ * @cpu_ns: of the calling thread
  * @latency_ns: of each request, from submission to completion; percentiles by
  *	tm_hist_percentile()
  */
@@ -36,6 +37,7 @@ struct tm_rawbench_result {
 	uint64_t requests;
 	uint64_t bytes;
 	uint64_t elapsed_ns;
+	uint64_t cpu_ns;
 	struct tm_hist latency_ns;
 };
 

@@ -26,6 +26,9 @@
 #define REFUSED_PAUSE_NS (150 * MS)
 #define FAILED_PAUSE_NS (200 * MS)
 
+/* A full server keeps a RESERVE for a moment before it refuses it. */
+#define RESERVE_PATIENCE_NS (2000 * MS)
+
 /* Lies in the life of a channel, and connections that brought nothing. */
 #define VIOLATIONS_MAX 3
 #define BARREN_MAX 6
@@ -62,7 +65,7 @@ static void lose(struct tm_channel *channel, const char *fmt, ...)
 static void lose(struct tm_channel *channel, const char *fmt, ...)
 {
 	struct tm_session *session = channel->session;
-	char cause[256], why[640];
+	char cause[320], why[800];
 	va_list args;
 
 	tm_dial_cancel(&channel->dial);
@@ -72,7 +75,7 @@ static void lose(struct tm_channel *channel, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(cause, sizeof(cause), fmt, args);
 	va_end(args);
-	snprintf(why, sizeof(why), "server %s is lost: %s; %s", session->name,
+	snprintf(why, sizeof(why), "use server %s: lost: %s; %s", session->name,
 		 channel->why, cause);
 	session->ops->lost(session->ctx, session, why);
 	tm_store_release(&session->state, TM_SESSION_LOST);
@@ -179,48 +182,65 @@ static void ping_done(struct tm_request *request, int err)
 	channel->ping_under_way = false;
 }
 
-void tm_channel_keep_time(struct tm_channel *channel)
+/*
+ * When silence has lasted long enough to ask, or to give the connection up; not
+ * before the ping had its time, since it may be us who slept.
+ */
+static u64 silence_ends(const struct tm_channel *channel)
 {
 	u64 quarter = channel->session->timeout_ns / 4;
+	u64 ask = channel->heard_ns + quarter;
+	u64 answer = channel->ping_ns + quarter;
+
+	if (!channel->ping_under_way)
+		return ask;
+	return answer > ask + quarter ? answer : ask + quarter;
+}
+
+/* A server that answers pings only is no good either. */
+static bool unanswered(const struct tm_channel *channel, u64 now)
+{
+	u64 limit = channel->session->timeout_ns;
+	u32 under_way = tm_channel_under_way(channel);
+
+	if (under_way == channel->reserves)
+		limit += RESERVE_PATIENCE_NS;
+	return under_way && now - channel->progress_ns > limit;
+}
+
+void tm_channel_keep_time(struct tm_channel *channel)
+{
 	u64 now = tm_channel_now();
 
 	if (channel->state != TM_CHANNEL_UP)
 		return;
-	if (tm_channel_under_way(channel) &&
-	    now - channel->progress_ns > 4 * quarter)
+	if (unanswered(channel, now))
 		return tm_channel_drop(channel, -EPROTO,
 				       "it left requests unanswered");
-	if (now - channel->heard_ns <= quarter)
+	if (now <= silence_ends(channel))
 		return;
-	if (!channel->ping_under_way) {
-		channel->ping.kind = TM_REQUEST_PING;
-		channel->ping.done = ping_done;
-		channel->ping.cookie = channel;
-		channel->ping_under_way = true;
-		channel->ping_ns = now;
-		tm_channel_enqueue(channel, &channel->ping);
-		tm_channel_flush(channel);
-	} else if (now - channel->ping_ns > quarter) {
-		tm_channel_drop(channel, -ETIMEDOUT, "it gave no sign of life");
-	}
+	if (channel->ping_under_way)
+		return tm_channel_drop(channel, -ETIMEDOUT,
+				       "it gave no sign of life");
+	channel->ping.kind = TM_REQUEST_PING;
+	channel->ping.done = ping_done;
+	channel->ping.cookie = channel;
+	channel->ping_under_way = true;
+	channel->ping_ns = now;
+	tm_channel_enqueue(channel, &channel->ping);
+	tm_channel_flush(channel);
 }
 
 int tm_channel_wait_ms(const struct tm_channel *channel)
 {
 	u64 now = tm_channel_now();
-	u64 quarter = channel->session->timeout_ns / 4;
 	u64 due;
 
 	if (tm_session_lost(channel->session))
 		return channel->under_way ? 0 : 1000;
 	if (channel->tx_err)
 		return 0;
-	if (channel->state != TM_CHANNEL_UP)
-		due = channel->retry_ns;
-	else if (channel->ping_under_way &&
-		 channel->ping_ns > channel->heard_ns)
-		due = channel->ping_ns + quarter;
-	else
-		due = channel->heard_ns + quarter;
+	due = channel->state == TM_CHANNEL_UP ? silence_ends(channel)
+					      : channel->retry_ns;
 	return due > now ? (due - now) / MS + 1 : 0;
 }

@@ -70,8 +70,7 @@ static int connect_first(struct tm_session *session, u64 deadline, char *why,
 		if (!err || err == -ETIMEDOUT)
 			break;
 	}
-	snprintf(why, why_len, "%s%s", channel->dial.why,
-		 err == -ECONNREFUSED ? " (is the server running?)" : "");
+	snprintf(why, why_len, "%s", channel->dial.why);
 	return err;
 }
 
@@ -146,19 +145,20 @@ int tm_session_open(const struct tm_session_config *config,
 		    struct tm_session **result, char *why, size_t why_len)
 {
 	struct tm_session *session;
-	char cause[256];
+	char cause[320];
 	int err;
 
 	if (!config->nr_channels ||
 	    config->nr_channels > TM_PROTO_CHANNELS_MAX || !config->depth ||
 	    config->depth > DEPTH_MAX || config->timeout_ms < 100) {
-		snprintf(why, why_len, "server %s: impossible configuration",
+		snprintf(why, why_len,
+			 "connect to server %s: impossible configuration",
 			 config->server->address);
 		return -EINVAL;
 	}
 	session = allocate(config);
 	if (!session) {
-		snprintf(why, why_len, "server %s: out of memory",
+		snprintf(why, why_len, "connect to server %s: out of memory",
 			 config->server->address);
 		return -ENOMEM;
 	}
@@ -178,8 +178,8 @@ int tm_session_open(const struct tm_session_config *config,
 	else
 		err = connect_all(session, cause, sizeof(cause));
 	if (err) {
-		snprintf(why, why_len, "server %s: %s", config->server->address,
-			 cause);
+		snprintf(why, why_len, "connect to server %s: %s",
+			 config->server->address, cause);
 		destroy(session);
 		return err;
 	}

@@ -70,7 +70,10 @@ struct tm_request {
 };
 
 struct tm_session_ops {
-	/** the server is lost for good; why is one line for the log */
+	/**
+	 * the server is lost for good; why is one line for the log: "use server
+	 * ADDRESS: lost: cause"
+	 */
 	void (*lost)(void *ctx, struct tm_session *session, const char *why);
 	/** a channel was renewed */
 	void (*renewed)(void *ctx, struct tm_session *session);
@@ -78,7 +81,8 @@ struct tm_session_ops {
 
 /**
  * tm_session_open() - connect and prove who we are; all channels
- * @why: one line with the cause and the remedy, on failure
+ * @why: on failure one line for the log: "connect to server ADDRESS: cause
+ *	(remedy)"
  *
  * Blocks up to the timeout. Returns 0 or -errno: -EACCES refused,
  * -EPROTO no common version or not a Teramem server, -ECONNREFUSED, …

@@ -45,8 +45,8 @@ int tm_size_parse(const char *text, uint64_t *bytes, const char **why)
 	if (!why)
 		why = &dummy;
 	if (*p < '0' || *p > '9') {
-		*why = *p ? "not a number (use digits, then K, M, G or T)" :
-			    "empty (use digits, then K, M, G or T)";
+		*why = *p ? "not a number (use digits, then K, M, G or T)"
+			  : "empty (use digits, then K, M, G or T)";
 		return -EINVAL;
 	}
 	for (; *p >= '0' && *p <= '9'; p++) {

@@ -167,8 +167,8 @@ void tm_pager_server_room(struct tm_pager *p, unsigned int server)
 
 void tm_pager_server_lost(struct tm_lane *lane, unsigned int server)
 {
+	/* nothing else: this may be in the midst of another entry point */
 	tm_place_server_lost(lane->pager->place, server);
-	tm_lane_finish(lane);
 }
 
 void tm_pager_limit_set(struct tm_pager *p, u32 frames)
@@ -205,11 +205,13 @@ void tm_pager_usage(struct tm_pager *p, struct tm_pager_usage *usage)
 	usage->idle = tm_total_idle(p, true);
 }
 
-/* Faults that came while the block map's reserve was empty. */
+/*
+ * Faults that came while the block map's reserve was empty. They do not fail,
+ * however long they wait: without an entry that could not be remembered.
+ */
 static void leafless_serve(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
-	u64 now = p->ops->now(p->ctx);
 	u32 i, kept = 0;
 
 	for (i = 0; i < lane->nr_leafless; i++) {
@@ -217,9 +219,6 @@ static void leafless_serve(struct tm_lane *lane)
 
 		if (tm_blockmap_get(&p->map, f->block, &lane->leaves))
 			tm_fault_block(lane, f->block, f->write, f->started_ns);
-		else if (now - f->started_ns >
-			 (u64)p->config.stall_ms * 1000000)
-			p->ops->fail(p->ctx, lane, f->block, -ENOMEM);
 		else
 			lane->leafless[kept++] = *f;
 	}
@@ -233,17 +232,27 @@ static void stall_check(struct tm_lane *lane)
 	u64 stall = (u64)p->config.stall_ms * 1000000;
 	u64 now, stuck;
 
-	/* full servers that are asked again and again are no prospect */
-	if (!tm_load_relaxed(&p->waiting) || !tm_total_idle(p, false)) {
+	if (!tm_load_relaxed(&p->waiting)) {
+		tm_store_relaxed(&p->stuck_ns, 0);
+		return;
+	}
+	/*
+	 * Neither full servers that are asked again and again are a prospect,
+	 * nor those that refuse what is sent to them.
+	 */
+	if (!tm_total_idle(p, false) && !tm_load_relaxed(&p->refused)) {
 		tm_store_relaxed(&p->stuck_ns, 0);
 		return;
 	}
 	now = p->ops->now(p->ctx);
 	stuck = tm_load_relaxed(&p->stuck_ns);
-	if (!stuck)
+	if (!stuck) {
 		tm_store_relaxed(&p->stuck_ns, now);
-	else if (now - stuck > stall)
+	} else if (now - stuck > stall) {
 		tm_queue_expire(lane, now - stall);
+		/* their slots */
+		tm_lane_finish(lane);
+	}
 }
 
 static void extents_release(struct tm_lane *lane)
@@ -256,10 +265,23 @@ static void extents_release(struct tm_lane *lane)
 		p->ops->release(p->ctx, lane, server, addr, bytes);
 }
 
+/*
+ * A fault waits for others to have had their access, or for a look at the other
+ * shards: trying again soon will do.
+ */
+static bool wait_is_short(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+
+	return tm_load_relaxed(&p->waiting) && tm_total_idle(p, true) &&
+	       (lane->fresh || (lane->barren && lane->barren < p->nr_shards));
+}
+
 bool tm_pager_balance(struct tm_lane *lane)
 {
 	bool more;
 
+	lane->fresh = false;
 	/* without memory the faults that need it wait; next time, perhaps */
 	(void)tm_leaf_reserve_fill(&lane->leaves);
 	if (tm_unlikely(lane->nr_leafless))
@@ -269,5 +291,5 @@ bool tm_pager_balance(struct tm_lane *lane)
 	tm_lane_finish(lane);
 	stall_check(lane);
 	extents_release(lane);
-	return more;
+	return more || wait_is_short(lane);
 }

@@ -28,12 +28,14 @@
  *   any whose only copy is gone --> LOST
  *
  * A fault on a busy block is remembered and served when the operation ends; a
- * fault that finds no free frame waits in its shard's queue.
+ * fault that finds no free frame waits in its shard's queue. What was mapped for
+ * a fault is not evicted within the next half millisecond, so that the access
+ * comes through even where more faults wait than there are frames.
  */
 #ifndef TM_CORE_PAGER_H
 #define TM_CORE_PAGER_H
 
-#include "stats.h"
+#include "core/stats.h"
 
 struct tm_pager;
 struct tm_lane;
@@ -102,12 +104,14 @@ struct tm_pager_ops {
 	void (*fetch)(void *ctx, struct tm_io *io);
 	/**
 	 * @store: start writing; the frames' bytes do not change until
-	 * tm_pager_stored().
+	 * tm_pager_stored(), never called from within.
 	 */
 	void (*store)(void *ctx, struct tm_io *io);
 	/**
 	 * @discard: tell the server that these bytes are not needed any more.
-	 * Ordered after every earlier and before every later store to them.
+	 * Ordered after every earlier and before every later store to them, on
+	 * whatever lane that comes; unless the server only takes it as a hint
+	 * and leaves the bytes alone.
 	 */
 	void (*discard)(void *ctx, struct tm_lane *lane, unsigned int server,
 			u64 addr, u64 bytes);
@@ -170,7 +174,7 @@ struct tm_pager_ops {
 	/**
 	 * @fingerprint: a 64-bit hash of the frame's bytes, to tell whether a
 	 * block changed where unmap answers TM_UNMAP_UNKNOWN; NULL where it
-	 * never does.
+	 * never does. 0 says that all bytes are zero, and nothing else.
 	 */
 	u64 (*fingerprint)(void *ctx, u64 block, u32 frame);
 };
@@ -190,7 +194,7 @@ struct tm_pager_ops {
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no
- *	eviction possible, fails
+ *	eviction possible (or none that succeeds), fails
  */
 struct tm_pager_config {
 	u64 nr_blocks;
@@ -268,7 +272,8 @@ void tm_pager_server_room(struct tm_pager *pager, unsigned int server);
  * tm_pager_server_lost() - the server and all it held are gone for good
  *
  * The glue completes what was under way there with -EIO. Blocks whose only
- * copy it had fail when they are touched; local copies find a new server.
+ * copy it had fail when they are touched; local copies find a new server. May
+ * be called from within the ops.
  */
 void tm_pager_server_lost(struct tm_lane *lane, unsigned int server);
 
@@ -288,7 +293,7 @@ bool tm_pager_discard(struct tm_lane *lane, u64 first, u64 nr);
  * tm_pager_balance() - background work: evict to the watermark, get leaves and
  *	extents ready, give long waits up
  *
- * A bounded step; to be called while no fault waits, and at least every 100 ms.
+ * A bounded step; to be called while no event waits, and at least every 100 ms.
  * May allocate. Returns true when there is more to do now.
  */
 bool tm_pager_balance(struct tm_lane *lane);

@@ -25,12 +25,13 @@ static u32 frames_high(const struct tm_pager *p, u32 *low)
 	return high;
 }
 
-u32 tm_frames_low(const struct tm_pager *p)
+u32 tm_frames_kept(const struct tm_pager *p)
 {
 	u32 low;
 
+	/* below the low watermark, so that reading ahead starts evictions */
 	frames_high(p, &low);
-	return low;
+	return low / 2;
 }
 
 /*
@@ -40,37 +41,40 @@ u32 tm_frames_low(const struct tm_pager *p)
  */
 #define FRESH_NS 500000
 
-/* Blocks go from the shard that has most, so that shards stay balanced. */
-static struct tm_shard *shard_largest(struct tm_pager *p)
+/*
+ * Blocks go from the shard that has most, so that shards stay balanced; from
+ * the next ones after calls in which nothing there could go.
+ */
+static struct tm_shard *shard_choose(struct tm_lane *lane)
 {
-	struct tm_shard *largest = p->shard;
-	u32 i, nr, most = 0;
+	struct tm_pager *p = lane->pager;
+	u32 i, nr, largest = 0, most = 0;
 
 	for (i = 0; i < p->nr_shards; i++) {
 		nr = tm_replace_nr(&p->shard[i].replace);
 		if (nr > most) {
 			most = nr;
-			largest = &p->shard[i];
+			largest = i;
 		}
 	}
-	return largest;
+	for (i = 0; i < p->nr_shards; i++) {
+		u32 next = (largest + lane->barren + i) & (p->nr_shards - 1);
+		struct tm_shard *shard = &p->shard[next];
+
+		if (tm_replace_nr(&shard->replace))
+			return shard;
+	}
+	return p->shard;
 }
 
-/* A victim out of its list, busy; shard not locked. False if there is none. */
-static bool victim_take(struct tm_pager *p, struct tm_ref *b, bool *mapped)
+/*
+ * The block may use the slot that it has; that keeps its place among its
+ * neighbours.
+ */
+static bool slot_usable(struct tm_pager *p, const struct tm_block *e, u16 flags)
 {
-	struct tm_shard *shard = shard_largest(p);
-	u32 frame;
-
-	tm_lock_acquire(&shard->lock);
-	frame = p->config.replace->victim(&shard->replace);
-	if (frame != TM_NO_FRAME) {
-		*b = tm_ref_find(p, p->frames.at[frame].block);
-		*mapped = b->e->state == TM_RESIDENT;
-		b->e->state = TM_UNMAPPING;
-	}
-	tm_lock_release(&shard->lock);
-	return frame != TM_NO_FRAME;
+	return (flags & TM_BLOCK_SLOT) &&
+	       tm_place_server_alive(p->place, e->replica[0].server);
 }
 
 enum evict_result {
@@ -79,6 +83,39 @@ enum evict_result {
 	EVICT_GONE,
 	EVICT_STORING,
 };
+
+/*
+ * Take a victim out of its list, busy; the shard is not locked on return. What
+ * has nowhere to go, and can neither equal a copy nor be zeros, is left alone.
+ */
+static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
+				     bool have_slot, struct tm_ref *b,
+				     bool *mapped)
+{
+	const struct tm_replace_ops *ops = p->config.replace;
+	enum evict_result result = EVICT_GONE;
+	u32 frame;
+	u8 flags;
+
+	tm_lock_acquire(&shard->lock);
+	frame = ops->victim(&shard->replace);
+	if (frame == TM_NO_FRAME) {
+		tm_lock_release(&shard->lock);
+		return EVICT_NONE;
+	}
+	*b = tm_ref_find(p, p->frames.at[frame].block);
+	*mapped = b->e->state == TM_RESIDENT;
+	flags = p->frames.at[frame].flags;
+	if (have_slot || slot_usable(p, b->e, b->e->flags) ||
+	    (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO) {
+		b->e->state = TM_UNMAPPING;
+	} else {
+		ops->insert(&shard->replace, frame, !*mapped);
+		result = EVICT_KEPT;
+	}
+	tm_lock_release(&shard->lock);
+	return result;
+}
 
 /*
  * Unmap a victim. Returns true, with its shard locked, if its eviction goes on;
@@ -92,10 +129,12 @@ static bool victim_unmap(struct tm_lane *lane, const struct tm_ref *b)
 	u64 mapped_ns = p->frames.at[frame].mapped_ns;
 	int accessed = 0, change;
 
-	if (mapped_ns && p->ops->now(p->ctx) - mapped_ns < FRESH_NS)
+	if (mapped_ns && p->ops->now(p->ctx) - mapped_ns < FRESH_NS) {
+		lane->fresh = true;
 		accessed = 1;
-	else if (ages)
+	} else if (ages) {
 		accessed = p->ops->accessed(p->ctx, lane, b->block, frame);
+	}
 	if (accessed > 0) {
 		tm_lock_acquire(&b->shard->lock);
 		tm_block_settle(lane, b, TM_HELD_MAPPED, 0);
@@ -139,7 +178,9 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 		c->fingerprint =
 			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	if (frame_flags & TM_FRAME_ZERO) {
-		c->clean = !dirty && !unknown;
+		/* also what was readied ahead and never written */
+		c->clean =
+			!dirty && (!unknown || (c->print && !c->fingerprint));
 		return;
 	}
 	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
@@ -163,26 +204,29 @@ static enum evict_result victim_clean(struct tm_lane *lane,
 }
 
 /*
- * Send a changed block to its own slot, or to @spare, which is used up then.
- * @flags are the block's, of which others only ever add WANTED and DISCARD.
+ * Send a changed block to its own slot, or to a new one; @no_slot is set to
+ * the error when there is none. @flags are the block's, of which others only
+ * ever add WANTED and DISCARD.
  */
 static enum evict_result victim_store(struct tm_lane *lane,
 				      const struct tm_ref *b,
 				      const struct content *c, u16 flags,
-				      struct tm_replica *spare, bool *have)
+				      int *no_slot)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e = b->e;
 	u32 version = e->version + 1;
-	struct tm_replica lost;
+	struct tm_replica slot, lost;
 	bool owns, forgotten = false;
 	u32 crc;
 
-	/* a slot that the block has keeps its place among its neighbours */
-	owns = (flags & TM_BLOCK_SLOT) &&
-	       tm_place_server_alive(p->place, e->replica[0].server);
-	if (!owns && !*have) {
+	owns = slot_usable(p, e, flags);
+	if (!owns)
+		*no_slot = tm_place_get(p->place, &slot);
+	if (!owns && *no_slot) {
 		tm_lock_acquire(&b->shard->lock);
+		/* its bytes have been looked at: not again before they left */
+		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return EVICT_KEPT;
 	}
@@ -194,12 +238,13 @@ static enum evict_result victim_store(struct tm_lane *lane,
 		if (!(e->flags & TM_BLOCK_DISCARD))
 			tm_stats_add(lane->stats, evict_rescued, 1);
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+		if (!owns)
+			tm_place_put(p->place, slot);
 		return EVICT_KEPT;
 	}
 	if (!owns) {
 		forgotten = tm_block_forget(p, b, &lost);
-		e->replica[0] = *spare;
-		*have = false;
+		e->replica[0] = slot;
 	}
 	tm_copy_clear(p, e);
 	e->flags |= TM_BLOCK_SLOT;
@@ -219,18 +264,20 @@ static enum evict_result victim_store(struct tm_lane *lane,
 	return EVICT_STORING;
 }
 
-static enum evict_result evict_one(struct tm_lane *lane,
-				   struct tm_replica *spare, bool *have)
+static enum evict_result evict_one(struct tm_lane *lane, struct tm_shard *shard,
+				   int *no_slot)
 {
 	struct tm_pager *p = lane->pager;
 	struct content c = {0};
+	enum evict_result taken;
 	struct tm_ref b;
 	u8 frame_flags;
 	u16 block_flags;
 	bool mapped;
 
-	if (!victim_take(p, &b, &mapped))
-		return EVICT_NONE;
+	taken = victim_take(p, shard, !*no_slot, &b, &mapped);
+	if (taken != EVICT_GONE)
+		return taken;
 	if (!mapped)
 		tm_lock_acquire(&b.shard->lock);
 	else if (!victim_unmap(lane, &b))
@@ -239,6 +286,8 @@ static enum evict_result evict_one(struct tm_lane *lane,
 	frame_flags = tm_ref_frame(p, &b)->flags;
 	block_flags = b.e->flags;
 	if (block_flags & (TM_BLOCK_DISCARD | TM_BLOCK_WANTED)) {
+		if (!(block_flags & TM_BLOCK_DISCARD))
+			tm_stats_add(lane->stats, evict_rescued, 1);
 		tm_block_settle(lane, &b, TM_HELD_BYTES, 0);
 		return EVICT_KEPT;
 	}
@@ -246,7 +295,7 @@ static enum evict_result evict_one(struct tm_lane *lane,
 
 	content_look(lane, &b, frame_flags, block_flags, &c);
 	return c.clean ? victim_clean(lane, &b)
-		       : victim_store(lane, &b, &c, block_flags, spare, have);
+		       : victim_store(lane, &b, &c, block_flags, no_slot);
 }
 
 u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
@@ -254,9 +303,9 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	struct tm_pager *p = lane->pager;
 	u32 batch = (direct ? DIRECT_BYTES : BACKGROUND_BYTES) >>
 		    p->config.block_shift;
-	struct tm_replica spare;
-	bool have = false;
+	struct tm_shard *shard = shard_choose(lane);
 	u32 nr = 0, tries;
+	int no_slot = 0;
 
 	if (direct && want < batch)
 		want = batch;
@@ -270,20 +319,18 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 
 		if (!tm_lane_room(lane, !direct))
 			break;
-		if (!have) {
-			int err = tm_place_get(p->place, &spare);
-
-			/*
-			 * Full servers still take blocks that have a slot. But
-			 * if there will be more room soon, wait for it.
-			 */
-			if (err == -EAGAIN) {
-				tm_reserve_extents(lane);
-				break;
-			}
-			have = !err;
+		/* stay with one shard: neighbours shall leave together */
+		if (!tm_replace_nr(&shard->replace))
+			shard = shard_choose(lane);
+		result = evict_one(lane, shard, &no_slot);
+		/*
+		 * Full servers still take blocks that have a slot. But if there
+		 * will be more room soon, wait for it.
+		 */
+		if (no_slot == -EAGAIN) {
+			tm_reserve_extents(lane);
+			break;
 		}
-		result = evict_one(lane, &spare, &have);
 		if (result == EVICT_NONE)
 			break;
 		if (result == EVICT_KEPT)
@@ -292,8 +339,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		if (direct)
 			tm_stats_add(lane->stats, evict_direct, 1);
 	}
-	if (have)
-		tm_place_put(p->place, spare);
+	lane->barren = nr ? 0 : lane->barren + 1;
 	return nr;
 }
 

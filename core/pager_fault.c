@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
  * The pager's faults: what a touched block needs, what follows when an
- * operation on a block has ended, the queues of faults that wait for a frame,
- * and reading ahead. Lock order: see pager_internal.h.
+ * operation on a block has ended, and the queues of faults that wait for a
+ * frame. Lock order: see pager_internal.h.
  */
 #include "core/pager_internal.h"
-
-/* A demanded block this large goes alone: it shall not wait for others. */
-#define DEMAND_ALONE_BYTES 65536
 
 bool tm_block_copied(struct tm_pager *p, const struct tm_block *e, u16 flags)
 {
@@ -81,26 +78,14 @@ static struct tm_ref queue_pop(struct tm_pager *p, struct tm_shard *shard)
 	return b;
 }
 
-/* The frame now belongs to the block; shard locked. */
-static void frame_claim(struct tm_pager *p, const struct tm_ref *b, u32 frame,
-			u8 flags, u64 started_ns)
-{
-	struct tm_frame *f = &p->frames.at[frame];
-
-	f->block = (u32)b->block;
-	f->flags = flags;
-	f->started_ns = started_ns;
-	b->e->frame = frame;
-}
-
 bool tm_queue_serve(struct tm_lane *lane, u32 frame)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i;
+	u32 i, first = lane->served++;
 
 	for (i = 0; i < p->nr_shards; i++) {
 		struct tm_shard *shard =
-			&p->shard[(lane->index + i) & (p->nr_shards - 1)];
+			&p->shard[(first + i) & (p->nr_shards - 1)];
 		struct tm_ref b;
 
 		if (!tm_load_relaxed(&shard->queue_nr))
@@ -111,7 +96,7 @@ bool tm_queue_serve(struct tm_lane *lane, u32 frame)
 			continue;
 		}
 		b = queue_pop(p, shard);
-		frame_claim(p, &b, frame, TM_FRAME_FAULT, b.e->since_ns);
+		tm_frame_claim(p, &b, frame, TM_FRAME_FAULT, b.e->since_ns);
 		b.e->flags |= TM_BLOCK_WANTED;
 		tm_block_settle(lane, &b, TM_HELD_NOTHING, 0);
 		return true;
@@ -351,81 +336,9 @@ fault_frameless(struct tm_lane *lane, const struct tm_ref *b, u64 started_ns)
 		tm_lock_release(&b->shard->lock);
 		return TM_FAULT_PENDING;
 	}
-	frame_claim(p, b, frame, TM_FRAME_FAULT, started_ns);
+	tm_frame_claim(p, b, frame, TM_FRAME_FAULT, started_ns);
 	e->flags |= TM_BLOCK_WANTED;
 	return tm_block_settle(lane, b, TM_HELD_NOTHING, 0);
-}
-
-/*
- * Have one block of a window ready. Never evicts: takes only frames above the
- * low watermark. Returns false when nothing more is to be had.
- */
-static bool ahead_one(struct tm_lane *lane, u64 block, bool zero, bool marker)
-{
-	struct tm_pager *p = lane->pager;
-	struct tm_block *e;
-	struct tm_ref b;
-	u32 frame;
-	bool remote;
-
-	if (block >= p->config.nr_blocks)
-		return false;
-	e = tm_blockmap_get(&p->map, block, &lane->leaves);
-	if (!e)
-		return false;
-	b = tm_ref(p, block, e);
-
-	tm_lock_acquire(&b.shard->lock);
-	remote = e->state == TM_REMOTE;
-	if ((!remote && !(zero && e->state == TM_ABSENT)) ||
-	    (e->flags & TM_BLOCK_WAITING)) {
-		tm_lock_release(&b.shard->lock);
-		return true;
-	}
-	if ((remote &&
-	     (!tm_block_copied(p, e, e->flags) || !tm_lane_room(lane, true))) ||
-	    (frame = tm_frame_get(&p->frames, tm_frames_low(p))) ==
-		    TM_NO_FRAME) {
-		tm_lock_release(&b.shard->lock);
-		return false;
-	}
-	if (!remote) {
-		frame_claim(p, &b, frame, 0, 0);
-		e->flags |= TM_BLOCK_WANTED;
-		tm_block_settle(lane, &b, TM_HELD_NOTHING, 0);
-		return true;
-	}
-	frame_claim(p, &b, frame,
-		    marker && p->config.can_cache
-			    ? TM_FRAME_AHEAD | TM_FRAME_MARKER
-			    : TM_FRAME_AHEAD,
-		    0);
-	e->state = TM_FETCHING;
-	tm_fetch_add(lane, &b);
-	tm_lock_release(&b.shard->lock);
-	tm_lane_flush_full(lane);
-	tm_stats_add(lane->stats, prefetched, 1);
-	return true;
-}
-
-static void read_ahead(struct tm_lane *lane, u64 block)
-{
-	struct tm_pager *p = lane->pager;
-	struct tm_window w;
-	bool zero;
-	u32 i;
-
-	if (!tm_prefetch_fault(&lane->prefetch, block, &w))
-		return;
-	if (1u << p->config.block_shift >= DEMAND_ALONE_BYTES)
-		tm_fetch_flush(lane);
-	/* a first pass over new memory shall not fault on every block */
-	zero = w.stride == 1 || w.stride == -1;
-	for (i = 0; i < w.nr; i++)
-		if (!ahead_one(lane, w.first + (u64)(i * w.stride), zero,
-			       i == 0))
-			break;
-	tm_prefetch_trim(&w, i);
 }
 
 /* A fault on a block that is busy: remember it; shard locked. */
@@ -510,9 +423,6 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		tm_lock_release(&b.shard->lock);
 		p->ops->fail(p->ctx, lane, block, -EIO);
 		return TM_FAULT_DONE;
-	case TM_MAPPING:
-		tm_stats_add(lane->stats, faults_spurious, 1);
-		return fault_busy(lane, &b, started_ns);
 	case TM_FETCHING:
 		tm_stats_add(lane->stats, faults_remote, 1);
 		result = fault_busy(lane, &b, started_ns);
@@ -523,7 +433,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		break;
 	}
 	if (!tm_load_relaxed(&p->waiting))
-		read_ahead(lane, block);
+		tm_read_ahead(lane, block);
 	return result;
 }
 

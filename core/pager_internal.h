@@ -74,6 +74,9 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
+	u32 barren; /* calls of tm_evict() in a row that found nothing */
+	u32 served; /* faults taken from queues: the shards take turns */
+	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
@@ -93,6 +96,7 @@ struct tm_pager {
 	u32 io_blocks; /* in a request */
 	u32 waiting;   /* faults in the shards' queues */
 	u32 reclaim;   /* background eviction is on */
+	u32 refused;   /* a store failed, and no frame was freed since */
 	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
@@ -138,6 +142,18 @@ static inline void tm_copy_clear(struct tm_pager *p, struct tm_block *e)
 	if (e->flags & TM_BLOCK_COPY)
 		tm_add_return(&p->remote[e->replica[0].server], -1);
 	e->flags &= (u16)~TM_BLOCK_COPY;
+}
+
+/* The frame now belongs to the block; shard locked. */
+static inline void tm_frame_claim(struct tm_pager *p, const struct tm_ref *b,
+				  u32 frame, u8 flags, u64 started_ns)
+{
+	struct tm_frame *f = &p->frames.at[frame];
+
+	f->block = (u32)b->block;
+	f->flags = flags;
+	f->started_ns = started_ns;
+	b->e->frame = frame;
 }
 
 /* What a busy block's frame holds, between two operations. */
@@ -188,6 +204,11 @@ bool tm_queue_serve(struct tm_lane *lane, u32 frame);
 /** tm_queue_expire() - fail those that have waited since before @ns */
 void tm_queue_expire(struct tm_lane *lane, u64 ns);
 
+/* pager_ahead.c */
+
+/** tm_read_ahead() - the fault on @block may be part of a stream */
+void tm_read_ahead(struct tm_lane *lane, u64 block);
+
 /* pager_evict.c */
 
 /** tm_evict() - start to empty @want frames; returns how many were started */
@@ -199,8 +220,8 @@ bool tm_reclaim(struct tm_lane *lane);
 /** tm_reserve_extents() - ask for what the placement wants */
 void tm_reserve_extents(struct tm_lane *lane);
 
-/** tm_frames_low() - free frames below which background eviction starts */
-u32 tm_frames_low(const struct tm_pager *p);
+/** tm_frames_kept() - free frames that reading ahead leaves to faults */
+u32 tm_frames_kept(const struct tm_pager *p);
 
 /* pager_io.c */
 

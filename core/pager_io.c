@@ -165,8 +165,14 @@ void tm_slot_free(struct tm_lane *lane, struct tm_replica slot)
 
 void tm_lane_frame_put(struct tm_lane *lane, u32 frame)
 {
-	tm_frame_put(&lane->pager->frames, frame);
+	struct tm_pager *p = lane->pager;
+
+	tm_frame_put(&p->frames, frame);
 	lane->frames_freed = true;
+	if (tm_unlikely(tm_load_relaxed(&p->stuck_ns)))
+		tm_store_relaxed(&p->stuck_ns, 0);
+	if (tm_unlikely(tm_load_relaxed(&p->refused)))
+		tm_store_relaxed(&p->refused, 0);
 }
 
 u32 tm_total_storing(const struct tm_pager *p)
@@ -349,7 +355,11 @@ static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
 		tm_block_settle(lane, b, TM_HELD_SPARE, 0);
 		return;
 	}
-	/* it stays in its frame until eviction comes to it again */
+	/*
+	 * It stays in its frame until eviction comes to it again. That can be
+	 * at once, and go on for ever: it does not count as progress.
+	 */
+	tm_store_relaxed(&p->refused, 1);
 	forgotten = tm_block_forget(p, b, &slot);
 	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 	if (forgotten)

@@ -110,8 +110,8 @@ void tm_conn_unwatch(struct tm_conn *conn)
 struct tm_reply *tm_conn_reply(struct tm_conn *conn, const struct tm_msg *msg,
 			       const void *small, uint32_t length)
 {
-	unsigned int i = (conn->reply_first + conn->nr_replies) %
-			 TM_CONN_REPLIES;
+	unsigned int i =
+		(conn->reply_first + conn->nr_replies) % TM_CONN_REPLIES;
 	struct tm_reply *reply = &conn->replies[i];
 
 	TM_BUG_ON(conn->nr_replies >= TM_CONN_REPLIES);
@@ -192,7 +192,7 @@ void tm_conn_flush(struct tm_conn *conn)
 {
 	size_t turn = TURN_BYTES, bytes;
 	struct iovec iov[IOV_MAX_USED];
-	struct msghdr message = { .msg_iov = iov };
+	struct msghdr message = {.msg_iov = iov};
 	ssize_t n;
 
 	if (conn->deaf)
@@ -333,7 +333,7 @@ static void lost(struct tm_conn *conn, int err)
 static bool receive(struct tm_conn *conn)
 {
 	size_t turn = TURN_BYTES, bytes;
-	struct msghdr message = { 0 };
+	struct msghdr message = {0};
 	struct iovec iov[2];
 	bool payload;
 	ssize_t n;

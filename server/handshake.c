@@ -14,29 +14,13 @@
 #include <sys/socket.h>
 
 #include "common/auth.h"
-#include "common/log.h"
 #include "server/server.h"
 
 #define ROLE_PAGING 1
 
-/* Messages about peers: so many in so long, or a peer could fill the disk. */
-#define QUIET_MS 10000
-#define QUIET_LINES 20
-
 static void log_refused(struct tm_server *server, const char *why)
 {
-	struct tm_door *door = &server->door;
-	uint64_t now_ms = tm_now_ms();
-
-	if (now_ms >= door->quiet_until_ms) {
-		if (door->quiet_lines > QUIET_LINES)
-			tm_warn("refuse connections: %u more were refused",
-				door->quiet_lines - QUIET_LINES);
-		door->quiet_until_ms = now_ms + QUIET_MS;
-		door->quiet_lines = 0;
-	}
-	if (door->quiet_lines++ < QUIET_LINES)
-		tm_warn("refuse connection: %s", why);
+	tm_quiet_warn(&server->quiet, "refuse connection", why);
 }
 
 /* ---- the list of handshakes under way ----------------------------------- */
@@ -67,7 +51,8 @@ static bool make_room(struct tm_door *door)
 
 	if (door->nr < TM_HANDSHAKES_MAX)
 		return true;
-	TAILQ_FOREACH(hs, &door->list, link) {
+	TAILQ_FOREACH(hs, &door->list, link)
+	{
 		if (hs->state == TM_HANDSHAKE_VERIFY)
 			continue;
 		log_refused(hs->conn->loop->server,
@@ -97,6 +82,7 @@ void tm_handshake_begin(struct tm_conn *conn)
 	hs->deadline_ms = tm_now_ms() + TM_HANDSHAKE_MS;
 	conn->handshake = hs;
 	enlist(server, hs);
+	conn->loop->due_ms = 0;
 	tm_conn_work(conn);
 }
 
@@ -296,10 +282,10 @@ bool tm_handshake_start(struct tm_conn *conn, const char *why)
 {
 	struct tm_handshake *hs = conn->handshake;
 	uint8_t type = conn->msg.type;
-	bool expected = hs->state == TM_HANDSHAKE_HELLO
-				? type == TM_WIRE_HELLO
-				: type == TM_WIRE_AUTH ||
-					  type == TM_WIRE_ATTACH;
+	bool expected =
+		hs->state == TM_HANDSHAKE_HELLO
+			? type == TM_WIRE_HELLO
+			: type == TM_WIRE_AUTH || type == TM_WIRE_ATTACH;
 
 	if (!why && (conn->msg.reply || !expected))
 		why = "message out of order";
@@ -371,6 +357,10 @@ bool tm_handshake_finish(struct tm_conn *conn)
 		return attach(conn);
 	if (server->options.auth == TM_AUTH_PEERCRED)
 		return auth_by_peer(conn);
+	if (strlen((const char *)hs->payload) + 1 != conn->msg.length) {
+		refuse(conn, TM_STATUS_BAD_MESSAGE, "AUTH is no credential");
+		return true;
+	}
 	hs->state = TM_HANDSHAKE_VERIFY;
 	tm_conn_unwatch(conn);
 	tm_verifier_submit(server, hs);

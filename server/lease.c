@@ -52,9 +52,9 @@ static int watch_signals(struct tm_lease *lease)
 		return -errno;
 	lease->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	lease->signals.ready = signals_ready;
-	return lease->signals.fd < 0 ? -errno
-				     : tm_loop_add(lease->server->loop[0],
-						   &lease->signals);
+	return lease->signals.fd < 0
+		       ? -errno
+		       : tm_loop_add(lease->server->loop[0], &lease->signals);
 }
 
 static int watch_parent(struct tm_lease *lease)

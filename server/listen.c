@@ -46,8 +46,7 @@ static void set_tcp_options(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval,
-		   sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
@@ -68,6 +67,7 @@ static void pause_accepting(struct tm_listener *listener)
 	tm_warn("accept a connection: %s", strerrordesc_np(errno));
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, listener->source.fd, NULL);
 	listener->paused_until_ms = tm_now_ms() + PAUSE_MS;
+	loop->due_ms = 0;
 }
 
 static void listener_ready(struct tm_source *source, uint32_t events)
@@ -116,16 +116,17 @@ int tm_listener_resume(struct tm_server *server, uint64_t now_ms)
 static int clear_path(const struct tm_server *server,
 		      const struct tm_address *address)
 {
-	const char *path = ((const struct sockaddr_un *)&address->sockaddr)
-				   ->sun_path;
+	const char *path =
+		((const struct sockaddr_un *)&address->sockaddr)->sun_path;
 	struct stat st;
 	int fd, err = 0;
 
 	if (lstat(path, &st))
 		return errno == ENOENT ? 0 : fail(server, errno, "");
 	if (!S_ISSOCK(st.st_mode))
-		return fail(server, EEXIST, " and is no socket (remove it, or "
-					    "use another path)");
+		return fail(server, EEXIST,
+			    " and is no socket (remove it, or "
+			    "use another path)");
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return fail(server, errno, "");
@@ -202,8 +203,8 @@ static int announce(struct tm_server *server)
 {
 	const struct tm_options *options = &server->options;
 	struct tm_listener *listener = &server->listener;
-	const char *text = options->address ? options->address
-					    : options->listen;
+	const char *text =
+		options->address ? options->address : options->listen;
 	size_t len = strlen(text);
 	int n;
 
@@ -215,9 +216,9 @@ static int announce(struct tm_server *server)
 	else
 		n = snprintf(listener->address, sizeof(listener->address), "%s",
 			     text);
-	return n < (int)sizeof(listener->address) ? 0
-						  : fail(server, ENAMETOOLONG,
-							 "");
+	return n < (int)sizeof(listener->address)
+		       ? 0
+		       : fail(server, ENAMETOOLONG, "");
 }
 
 static bool is_wildcard(const struct tm_address *address)

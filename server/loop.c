@@ -38,15 +38,19 @@ void tm_loop_wake(struct tm_loop *loop)
 
 static void bell_ready(struct tm_source *source, uint32_t events)
 {
+	struct tm_loop *loop =
+		(struct tm_loop *)((char *)source -
+				   offsetof(struct tm_loop, bell));
 	uint64_t count;
 
+	loop->due_ms = 0;
 	if (read(source->fd, &count, sizeof(count)) < 0)
 		return;
 }
 
 int tm_loop_add(struct tm_loop *loop, struct tm_source *source)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = source };
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
 
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event)
 		       ? -errno
@@ -96,16 +100,20 @@ static int keep_time(struct tm_loop *loop)
 {
 	struct tm_server *server = loop->server;
 	uint64_t now_ms = tm_now_ms();
-	int wait = tm_request_retry(loop, now_ms);
+	int wait;
 
-	if (loop->index != 0)
-		return wait;
-	wait = sooner(wait, tm_handshake_expire(server, now_ms));
-	wait = sooner(wait, tm_sessions_expire(server, now_ms));
-	wait = sooner(wait, tm_listener_resume(server, now_ms));
-	wait = sooner(wait, tm_lease_expire(server, now_ms));
-	if (tm_store_tidy(&server->store))
-		wait = 0;
+	if (now_ms < loop->due_ms)
+		return loop->due_ms == UINT64_MAX
+			       ? -1
+			       : (int)(loop->due_ms - now_ms);
+	wait = tm_request_retry(loop, now_ms);
+	if (loop->index == 0) {
+		wait = sooner(wait, tm_handshake_expire(server, now_ms));
+		wait = sooner(wait, tm_sessions_expire(server, now_ms));
+		wait = sooner(wait, tm_listener_resume(server, now_ms));
+		wait = sooner(wait, tm_lease_expire(server, now_ms));
+	}
+	loop->due_ms = wait < 0 ? UINT64_MAX : now_ms + wait;
 	return wait;
 }
 
@@ -158,6 +166,7 @@ static int loop_create(struct tm_server *server, struct tm_loop **result)
 	STAILQ_INIT(&loop->inbox);
 	STAILQ_INIT(&loop->dead);
 	LIST_INIT(&loop->conns);
+	TAILQ_INIT(&loop->parked);
 	loop->bell.ready = bell_ready;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -16,9 +16,9 @@
 #include "server/server.h"
 
 static struct tm_server server = {
-	.store.fd = -1,
 	.listener.source.fd = -1,
 	.lease.signals.fd = -1,
+	.quiet.lock = PTHREAD_MUTEX_INITIALIZER,
 };
 
 /* Each is undone if its init was begun, in reverse order. */
@@ -26,13 +26,14 @@ static const struct part {
 	int (*init)(struct tm_server *server);
 	void (*fini)(struct tm_server *server);
 } parts[] = {
-	{ tm_store_init, tm_store_fini },
-	{ tm_loops_init, tm_loops_fini },
-	{ tm_lease_init, tm_lease_fini }, /* blocks signals: before threads */
-	{ tm_sessions_init, tm_sessions_fini },
-	{ tm_threads_init, tm_threads_fini },
-	{ tm_verifier_init, tm_verifier_fini },
-	{ tm_listener_init, tm_listener_fini },
+	{tm_store_init, tm_store_fini},
+	{tm_loops_init, tm_loops_fini},
+	{tm_lease_init, tm_lease_fini}, /* blocks signals: before threads */
+	{tm_sessions_init, tm_sessions_fini},
+	{tm_keeper_init, tm_keeper_fini},
+	{tm_threads_init, tm_threads_fini},
+	{tm_verifier_init, tm_verifier_fini},
+	{tm_listener_init, tm_listener_fini},
 };
 
 #define NR_PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -56,12 +57,12 @@ static int announce(void)
 			       json_object_new_string("ready"));
 	json_object_object_add(line, "address",
 			       json_object_new_string(server.listener.address));
-	json_object_object_add(line, "capacity",
-			       json_object_new_uint64(
-				       server.store.capacity_bytes));
-	json_object_object_add(line, "extent",
-			       json_object_new_uint64(
-				       server.store.extent_bytes));
+	json_object_object_add(
+		line, "capacity",
+		json_object_new_uint64(server.store.capacity_bytes));
+	json_object_object_add(
+		line, "extent",
+		json_object_new_uint64(server.store.extent_bytes));
 	json_object_object_add(line, "job",
 			       json_object_new_uint64(server.options.job));
 	json_object_object_add(

@@ -40,22 +40,22 @@ enum option_key {
 };
 
 static const struct option long_options[] = {
-	{ "listen", required_argument, NULL, OPT_LISTEN },
-	{ "capacity", required_argument, NULL, OPT_CAPACITY },
-	{ "extent", required_argument, NULL, OPT_EXTENT },
-	{ "job", required_argument, NULL, OPT_JOB },
-	{ "owner", required_argument, NULL, OPT_OWNER },
-	{ "auth", required_argument, NULL, OPT_AUTH },
-	{ "address", required_argument, NULL, OPT_ADDRESS },
-	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
-	{ "mlock", required_argument, NULL, OPT_MLOCK },
-	{ "threads", required_argument, NULL, OPT_THREADS },
-	{ "grace", required_argument, NULL, OPT_GRACE },
-	{ "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
-	{ "lease-fd", required_argument, NULL, OPT_LEASE_FD },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ "version", no_argument, NULL, OPT_VERSION },
-	{ NULL, 0, NULL, 0 },
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"capacity", required_argument, NULL, OPT_CAPACITY},
+	{"extent", required_argument, NULL, OPT_EXTENT},
+	{"job", required_argument, NULL, OPT_JOB},
+	{"owner", required_argument, NULL, OPT_OWNER},
+	{"auth", required_argument, NULL, OPT_AUTH},
+	{"address", required_argument, NULL, OPT_ADDRESS},
+	{"hugepages", no_argument, NULL, OPT_HUGEPAGES},
+	{"mlock", required_argument, NULL, OPT_MLOCK},
+	{"threads", required_argument, NULL, OPT_THREADS},
+	{"grace", required_argument, NULL, OPT_GRACE},
+	{"idle-exit", required_argument, NULL, OPT_IDLE_EXIT},
+	{"lease-fd", required_argument, NULL, OPT_LEASE_FD},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{NULL, 0, NULL, 0},
 };
 
 static const char usage[] =
@@ -66,15 +66,18 @@ static const char usage[] =
 	"  --capacity=SIZE      memory to lend, rounded up to whole extents\n"
 	"  --extent=SIZE        unit of lending, a power of two (4M)\n"
 	"  --job=ID             the job that is served (0)\n"
-	"  --owner=UID          its user; nobody else but root is served (own)\n"
+	"  --owner=UID          its user; nobody else but root is served "
+	"(own)\n"
 	"  --auth=METHOD        munge (default for tcp) or peercred (unix)\n"
-	"  --address=ADDRESS    as clients dial it (the bound one); its port 0\n"
+	"  --address=ADDRESS    as clients dial it (the bound one); its port "
+	"0\n"
 	"                       stands for the bound port\n"
 	"  --hugepages          use reserved 2 MiB pages\n"
 	"  --mlock=WHEN         yes, no, or require: never swap (yes)\n"
 	"  --threads=N          threads that serve (1 per CPU, at most 4)\n"
 	"  --grace=SECONDS      keep a broken session's memory so long (30)\n"
-	"  --idle-exit=SECONDS  exit after so long without session (60; 0: never)\n"
+	"  --idle-exit=SECONDS  exit after so long without session (60; 0: "
+	"never)\n"
 	"  --lease-fd=FD        exit when this descriptor is at its end\n"
 	"  --help, --version\n"
 	"\n"
@@ -259,7 +262,9 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options)
 		.extent_bytes = 4 << 20,
 		.owner = getuid(),
 		.mlock = TM_MLOCK_YES,
-		.threads = cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned int)cpus,
+		.threads = cpus < 1   ? 1
+			   : cpus > 4 ? 4
+				      : (unsigned int)cpus,
 		.grace_ms = 30000,
 		.idle_exit_ms = 60000,
 		.lease_fd = -1,

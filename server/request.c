@@ -10,11 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/log.h"
 #include "server/server.h"
 
 #define PATIENCE_MS 1000
-#define RETRY_MS 10
+#define RETRY_MS 50
 
 static struct tm_store *store_of(const struct tm_conn *conn)
 {
@@ -46,8 +45,7 @@ static void answer(struct tm_conn *conn, uint64_t id, enum tm_wire_type type,
 /* The stream cannot be trusted any more; say so if there is a way. */
 static bool hang_up(struct tm_conn *conn, const char *why)
 {
-	tm_warn("hang up on session %llx: %s",
-		(unsigned long long)conn->session->id, why);
+	tm_quiet_warn(&conn->loop->server->quiet, "hang up on a client", why);
 	if (conn->msg.type >= TM_WIRE_RESERVE && conn->msg.type < TM_WIRE_BYE) {
 		answer(conn, conn->msg.id, conn->msg.type,
 		       TM_STATUS_BAD_MESSAGE);
@@ -123,8 +121,8 @@ static bool find_grant(const struct tm_conn *conn, uint64_t id, uint64_t *addr)
 static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
 {
 	struct tm_session *session = conn->session;
-	unsigned int i = session->nr_granted[conn->channel]++ %
-			 TM_PROTO_RESERVES_MAX;
+	unsigned int i =
+		session->nr_granted[conn->channel]++ % TM_PROTO_RESERVES_MAX;
 
 	session->granted[conn->channel][i] = (struct tm_grant){
 		.id = id,
@@ -133,7 +131,8 @@ static void remember_grant(struct tm_conn *conn, uint64_t id, uint64_t addr)
 }
 
 /* Returns false when there may be an extent later. */
-static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
+static bool try_reserve(struct tm_conn *conn, uint64_t id, bool again,
+			bool last)
 {
 	struct tm_server *server = conn->loop->server;
 	struct tm_msg msg = {
@@ -149,11 +148,11 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 		tm_conn_reply(conn, &msg, NULL, 0);
 		return true;
 	}
-	ret = tm_store_lend(&server->store, conn->session->id, &msg.addr);
+	ret = tm_store_lend(&server->store, conn->session->id, again,
+			    &msg.addr);
 	if (ret == -ENOSPC && tm_sessions_reclaim(server))
-		ret = tm_store_lend(&server->store, conn->session->id,
-				    &msg.addr);
-	if (ret == -ENOSPC && !last)
+		ret = -EAGAIN;
+	if (ret == -EAGAIN || (ret == -ENOSPC && !last))
 		return false;
 	if (ret) {
 		answer(conn, id, TM_WIRE_RESERVE, TM_STATUS_NO_MEMORY);
@@ -166,50 +165,51 @@ static bool try_reserve(struct tm_conn *conn, uint64_t id, bool last)
 
 static void reserve(struct tm_conn *conn)
 {
-	struct tm_loop *loop = conn->loop;
-	bool full = loop->nr_parked == TM_LOOP_PARKED_MAX;
-
-	if (try_reserve(conn, conn->msg.id, full))
+	if (!conn->nr_parked && try_reserve(conn, conn->msg.id, false, false))
 		return;
-	conn->nr_parked++;
-	loop->parked[loop->nr_parked++] = (struct tm_parked){
-		.conn = conn,
+	if (!conn->nr_parked)
+		TAILQ_INSERT_TAIL(&conn->loop->parked, conn, wait);
+	conn->loop->due_ms = 0;
+	conn->parked[conn->nr_parked++] = (struct tm_parked){
 		.id = conn->msg.id,
 		.deadline_ms = tm_now_ms() + PATIENCE_MS,
 	};
 }
 
+/* As many as there are extents for; returns false if some still wait. */
+static bool retry(struct tm_conn *conn, uint64_t now_ms)
+{
+	unsigned int done = 0;
+
+	while (done < conn->nr_parked &&
+	       try_reserve(conn, conn->parked[done].id, true,
+			   now_ms >= conn->parked[done].deadline_ms))
+		done++;
+	conn->nr_parked -= done;
+	memmove(conn->parked, conn->parked + done,
+		conn->nr_parked * sizeof(conn->parked[0]));
+	return !conn->nr_parked;
+}
+
 int tm_request_retry(struct tm_loop *loop, uint64_t now_ms)
 {
-	unsigned int i = 0;
+	struct tm_conn *conn;
 
-	/* tm_conn_work() may add at the end, and remove anywhere. */
-	while (i < loop->nr_parked) {
-		struct tm_parked parked = loop->parked[i];
-
-		if (!try_reserve(parked.conn, parked.id,
-				 now_ms >= parked.deadline_ms))
-			break; /* first come, first served */
-		loop->nr_parked--;
-		memmove(&loop->parked[i], &loop->parked[i + 1],
-			(loop->nr_parked - i) * sizeof(parked));
-		parked.conn->nr_parked--;
-		tm_conn_work(parked.conn);
+	/* First come, first served; who asks again is at the end. */
+	while ((conn = TAILQ_FIRST(&loop->parked))) {
+		if (!retry(conn, now_ms))
+			return RETRY_MS;
+		TAILQ_REMOVE(&loop->parked, conn, wait);
+		tm_conn_work(conn);
 	}
-	return loop->nr_parked ? RETRY_MS : -1;
+	return -1;
 }
 
 void tm_request_forget(struct tm_conn *conn)
 {
-	struct tm_loop *loop = conn->loop;
-	unsigned int i, kept = 0;
-
 	if (!conn->nr_parked)
 		return;
-	for (i = 0; i < loop->nr_parked; i++)
-		if (loop->parked[i].conn != conn)
-			loop->parked[kept++] = loop->parked[i];
-	loop->nr_parked = kept;
+	TAILQ_REMOVE(&conn->loop->parked, conn, wait);
 	conn->nr_parked = 0;
 }
 
@@ -228,8 +228,8 @@ static bool in_use(const struct tm_conn *conn, const uint8_t *start,
 	const struct tm_reply *reply;
 	unsigned int i;
 
-	if (conn->payload_left && overlaps(conn->sink, conn->payload_left,
-					   start, length))
+	if (conn->payload_left &&
+	    overlaps(conn->sink, conn->payload_left, start, length))
 		return true;
 	for (i = 0; i < conn->nr_replies; i++) {
 		reply = &conn->replies[(conn->reply_first + i) %
@@ -256,12 +256,11 @@ static uint16_t release(struct tm_conn *conn)
 		return TM_STATUS_BAD_ADDRESS;
 	for (i = 0; i < TM_PROTO_CHANNELS_MAX; i++) {
 		other = conn->session->channel[i];
-		if (other && in_use(other, store->base + addr,
-				    store->extent_bytes))
+		if (other &&
+		    in_use(other, store->base + addr, store->extent_bytes))
 			return TM_STATUS_BAD_MESSAGE;
 	}
 	tm_store_return(store, addr);
-	tm_loop_wake(conn->loop->server->loop[0]); /* it tidies up */
 	return TM_STATUS_OK;
 }
 
@@ -270,8 +269,8 @@ static uint16_t release(struct tm_conn *conn)
 static void stat_reply(struct tm_conn *conn, struct tm_msg *reply)
 {
 	struct tm_server *server = conn->loop->server;
-	struct tm_counters sum = { 0 };
-	struct tm_wire_stat stat = { 0 };
+	struct tm_counters sum = {0};
+	struct tm_wire_stat stat = {0};
 	const struct tm_counters *c;
 	unsigned int i;
 
@@ -286,7 +285,7 @@ static void stat_reply(struct tm_conn *conn, struct tm_msg *reply)
 	}
 	stat.capacity_bytes = tm_cpu_to_le64(server->store.capacity_bytes);
 	stat.reserved_bytes =
-		tm_cpu_to_le64(tm_store_reserved_bytes(&server->store));
+		tm_cpu_to_le64(tm_store_lent_bytes(&server->store));
 	pthread_mutex_lock(&server->sessions.lock);
 	stat.sessions = tm_cpu_to_le64(server->sessions.nr);
 	stat.connections = tm_cpu_to_le64(server->sessions.nr_conns);

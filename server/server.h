@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * teramemd's own declarations, grouped by the file that defines them.
+ * teramemd's own declarations, grouped by the file that defines them; those of
+ * the memory itself are in store.h.
  *
  * Threads: loop 0 (the main thread: listener, handshakes, time, signals, and
- * sessions like any other), loops 1..n (sessions), and the verifier (MUNGE
- * credentials, since decoding one may block). All connections of a session
- * belong to one loop, and only that thread touches them.
+ * sessions like any other), loops 1..n (sessions), the verifier (MUNGE
+ * credentials, since decoding one may block) and the keeper (wipes and
+ * populates extents). All connections of a session belong to one loop, and
+ * only that thread touches them.
  *
- * Locks, outer to inner: sessions.lock, store.lock. A loop's inbox lock and
- * the verifier's lock are innermost and never nest.
+ * Locks, outer to inner: sessions.lock, store.lock. A loop's inbox lock,
+ * the verifier's lock and quiet.lock are innermost and never nest.
  */
 #ifndef TM_SERVER_H
 #define TM_SERVER_H
@@ -20,6 +22,7 @@
 #include <sys/types.h>
 
 #include "core/proto.h"
+#include "server/store.h"
 
 struct tm_server;
 struct tm_loop;
@@ -53,70 +56,6 @@ struct tm_options {
  * is wrong.
  */
 int tm_options_parse(int argc, char **argv, struct tm_options *options);
-
-/* ---- store.c ------------------------------------------------------------ */
-
-/**
- * struct tm_store - the memory that is lent, in extents
- * @owner: id of the session that holds each extent, 0: free. Written by the
- *	thread of that session, or while the session has no connection.
- * @clean: stack of free extents without pages
- * @dirty: stack of free extents that still have a former owner's pages
- */
-struct tm_store {
-	int fd;
-	uint8_t *base;
-	uint64_t capacity_bytes;
-	uint64_t extent_bytes;
-	unsigned int extent_shift;
-	uint32_t nr_extents;
-	bool hugepages;
-	uint64_t *owner;
-
-	pthread_mutex_t lock;
-	uint32_t *clean;
-	uint32_t *dirty;
-	uint32_t nr_clean;
-	uint32_t nr_dirty;
-};
-
-int tm_store_init(struct tm_server *server);
-void tm_store_fini(struct tm_server *server);
-
-/**
- * tm_store_lend() - populate an extent for a session
- *
- * Returns 0; -ENOSPC beyond the capacity; -ENOMEM when the machine or the
- * cgroup has no room (said in the log).
- */
-int tm_store_lend(struct tm_store *store, uint64_t session, uint64_t *addr);
-
-/** tm_store_return() - the extent at @addr, which is the session's, is free */
-void tm_store_return(struct tm_store *store, uint64_t addr);
-
-/** tm_store_return_all() - all extents of a session are free */
-void tm_store_return_all(struct tm_store *store, uint64_t session);
-
-/**
- * tm_store_tidy() - give one dirty extent's pages back to the system
- *
- * Returns true when there are more.
- */
-bool tm_store_tidy(struct tm_store *store);
-
-/** tm_store_owns() - all of @bytes (not 0) from @addr is the session's */
-bool tm_store_owns(const struct tm_store *store, uint64_t session,
-		   uint64_t addr, uint64_t bytes);
-
-uint64_t tm_store_reserved_bytes(struct tm_store *store);
-
-/** tm_store_read_ptr() - where a reply takes @bytes at @addr from */
-const uint8_t *tm_store_read_ptr(struct tm_store *store, uint64_t addr,
-				 uint32_t bytes);
-
-/** tm_store_write_ptr() - where @bytes for @addr are received to */
-uint8_t *tm_store_write_ptr(struct tm_store *store, uint64_t addr,
-			    uint32_t bytes);
 
 /* ---- session.c ---------------------------------------------------------- */
 
@@ -218,7 +157,8 @@ int tm_sessions_expire(struct tm_server *server, uint64_t now_ms);
 
 /* Replies under way per connection; beyond that it is not read. */
 #define TM_CONN_REPLIES 64
-#define TM_CONN_INPUT_BYTES 2048
+/* Two whole writes of the smallest block. */
+#define TM_CONN_INPUT_BYTES (2 * (4096 + 64))
 
 /**
  * struct tm_source - something in a loop's epoll set
@@ -239,6 +179,14 @@ struct tm_reply {
 	const uint8_t *data;
 	uint32_t length;
 	uint8_t small[sizeof(struct tm_wire_stat)];
+};
+
+/**
+ * struct tm_parked - a RESERVE that waits for an extent
+ */
+struct tm_parked {
+	uint64_t id;
+	uint64_t deadline_ms;
 };
 
 /**
@@ -275,9 +223,11 @@ struct tm_conn {
 	unsigned int reply_first;
 	unsigned int nr_replies;
 	unsigned int nr_parked;
-	uint64_t reply_sent; /* bytes of the first reply */
+	struct tm_parked parked[TM_CONN_REPLIES];
+	uint64_t reply_sent;	    /* bytes of the first reply */
 	STAILQ_ENTRY(tm_conn) link; /* inbox, or the dead */
 	LIST_ENTRY(tm_conn) all;    /* of the loop */
+	TAILQ_ENTRY(tm_conn) wait;  /* those with RESERVEs that wait */
 
 	struct tm_reply replies[TM_CONN_REPLIES];
 	uint8_t input[TM_CONN_INPUT_BYTES];
@@ -355,9 +305,9 @@ void tm_request_forget(struct tm_conn *conn);
 #define TM_HANDSHAKES_MAX 64
 
 enum tm_handshake_state {
-	TM_HANDSHAKE_HELLO,  /* HELLO is expected */
-	TM_HANDSHAKE_PROOF,  /* AUTH or ATTACH is expected */
-	TM_HANDSHAKE_VERIFY, /* with the verifier */
+	TM_HANDSHAKE_HELLO,   /* HELLO is expected */
+	TM_HANDSHAKE_PROOF,   /* AUTH or ATTACH is expected */
+	TM_HANDSHAKE_VERIFY,  /* with the verifier */
 	TM_HANDSHAKE_REFUSED, /* closes when the reply is sent */
 };
 
@@ -388,8 +338,6 @@ struct tm_handshake {
 struct tm_door {
 	TAILQ_HEAD(, tm_handshake) list;
 	unsigned int nr;
-	uint64_t quiet_until_ms;
-	unsigned int quiet_lines;
 };
 
 /** tm_handshake_begin() - a new connection, with loop 0 */
@@ -440,7 +388,6 @@ void tm_verifier_submit(struct tm_server *server, struct tm_handshake *hs);
 /* ---- loop.c ------------------------------------------------------------- */
 
 #define TM_LOOPS_MAX 64
-#define TM_LOOP_PARKED_MAX 64
 #define TM_LOOP_SCRATCH_BYTES (64u << 10)
 
 /**
@@ -455,23 +402,23 @@ struct tm_counters {
 	uint64_t refused;
 };
 
-struct tm_parked {
-	struct tm_conn *conn;
-	uint64_t id;
-	uint64_t deadline_ms;
-};
-
+/**
+ * struct tm_loop - one thread's descriptors
+ * @bell: an eventfd: look at the inbox, and at what is due
+ * @due_ms: when time is to be kept next; whatever makes something due earlier
+ *	sets it to 0, other threads by ringing the bell
+ */
 struct tm_loop {
 	struct tm_server *server;
 	unsigned int index;
 	pthread_t thread;
 	int epoll_fd;
-	struct tm_source bell; /* eventfd: look at the inbox */
+	struct tm_source bell;
+	uint64_t due_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
-	unsigned int nr_sessions; /* under sessions.lock */
-	unsigned int nr_parked;
-	struct tm_parked parked[TM_LOOP_PARKED_MAX];
+	unsigned int nr_sessions;     /* under sessions.lock */
+	TAILQ_HEAD(, tm_conn) parked; /* connections with RESERVEs that wait */
 	struct tm_conn_list dead;
 	LIST_HEAD(, tm_conn) conns;
 	struct tm_counters counters;
@@ -545,6 +492,20 @@ void tm_lease_fini(struct tm_server *server);
  */
 int tm_lease_expire(struct tm_server *server, uint64_t now_ms);
 
+/* ---- quiet.c ------------------------------------------------------------ */
+
+/**
+ * struct tm_quiet - how much was said lately
+ */
+struct tm_quiet {
+	pthread_mutex_t lock;
+	uint64_t until_ms;
+	unsigned int lines;
+};
+
+/** tm_quiet_warn() - a warning that others can cause at will; any thread */
+void tm_quiet_warn(struct tm_quiet *quiet, const char *action, const char *why);
+
 /* ---- main.c ------------------------------------------------------------- */
 
 struct tm_server {
@@ -558,6 +519,7 @@ struct tm_server {
 	unsigned int nr_threads; /* running, besides main's */
 	struct tm_listener listener;
 	struct tm_lease lease;
+	struct tm_quiet quiet;
 	bool stopping;
 };
 

@@ -63,8 +63,8 @@ static struct tm_session *find(struct tm_sessions *sessions, uint64_t id)
 	struct tm_session *session;
 
 	LIST_FOREACH(session, &sessions->list, link)
-		if (session->id == id)
-			return session;
+	if (session->id == id)
+		return session;
 	return NULL;
 }
 
@@ -152,8 +152,8 @@ uint16_t tm_sessions_attach(struct tm_server *server,
 
 	pthread_mutex_lock(&sessions->lock);
 	*session = find(sessions, tm_le64_to_cpu(message->session));
-	status = attach(sessions, *session, message, server_nonce,
-			client_nonce);
+	status =
+		attach(sessions, *session, message, server_nonce, client_nonce);
 	pthread_mutex_unlock(&sessions->lock);
 	return status;
 }
@@ -181,7 +181,7 @@ void tm_sessions_end(struct tm_server *server, struct tm_session *session)
 	if (!session->ended)
 		end(server, session);
 	pthread_mutex_unlock(&server->sessions.lock);
-	tm_loop_wake(server->loop[0]); /* it tidies up */
+	tm_loop_wake(server->loop[0]); /* it keeps the time */
 }
 
 bool tm_sessions_reclaim(struct tm_server *server)
@@ -191,10 +191,9 @@ bool tm_sessions_reclaim(struct tm_server *server)
 
 	pthread_mutex_lock(&sessions->lock);
 	LIST_FOREACH(session, &sessions->list, link)
-		if (session->nr_conns == 0 && session->closed &&
-		    (!oldest ||
-		     session->empty_since_ms < oldest->empty_since_ms))
-			oldest = session;
+	if (session->nr_conns == 0 && session->closed &&
+	    (!oldest || session->empty_since_ms < oldest->empty_since_ms))
+		oldest = session;
 	if (oldest && tm_now_ms() - oldest->empty_since_ms < RECLAIM_MS)
 		oldest = NULL;
 	if (oldest)

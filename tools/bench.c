@@ -44,10 +44,10 @@ static const struct pair {
 	unsigned int depth;
 	bool random;
 } pairs[] = {
-	{ "sequential read", "read", TM_REQUEST_READ, 0, DEPTH, false },
-	{ "random read 4K", "random", TM_REQUEST_READ, RANDOM_BLOCK_BYTES, 1,
-	  true },
-	{ "sequential write", "write", TM_REQUEST_WRITE, 0, DEPTH, false },
+	{"sequential read", "read", TM_REQUEST_READ, 0, DEPTH, false},
+	{"random read 4K", "random", TM_REQUEST_READ, RANDOM_BLOCK_BYTES, 1,
+	 true},
+	{"sequential write", "write", TM_REQUEST_WRITE, 0, DEPTH, false},
 };
 #define NR_PAIRS (sizeof(pairs) / sizeof(*pairs))
 
@@ -65,7 +65,7 @@ struct result {
 
 static void session_lost(void *ctx, struct tm_session *session, const char *why)
 {
-	tm_err("bench: the server is lost: %s", why);
+	tm_err("bench: %s", why);
 }
 
 static void session_renewed(void *ctx, struct tm_session *session)
@@ -74,15 +74,15 @@ static void session_renewed(void *ctx, struct tm_session *session)
 
 static uint32_t block_of(const struct bench *b, const struct pair *pair)
 {
-	return pair->block_bytes ? pair->block_bytes :
-				   (uint32_t)b->options.map.block_bytes;
+	return pair->block_bytes ? pair->block_bytes
+				 : (uint32_t)b->options.map.block_bytes;
 }
 
 static int measure_raw(const struct bench *b, const struct pair *pair,
 		       struct figures *figures)
 {
-	static const struct tm_session_ops ops = { session_lost,
-						   session_renewed };
+	static const struct tm_session_ops ops = {session_lost,
+						  session_renewed};
 	static struct tm_rawbench_result result;
 	const struct tm_session_config config = {
 		.server = &b->map.server[0],
@@ -169,9 +169,9 @@ static uint64_t field(struct json_object *root, const char *key)
 {
 	struct json_object *value;
 
-	return json_object_object_get_ex(root, key, &value) ?
-		       json_object_get_uint64(value) :
-		       0;
+	return json_object_object_get_ex(root, key, &value)
+		       ? json_object_get_uint64(value)
+		       : 0;
 }
 
 static int measure_paging(const struct bench *b, const struct pair *pair,
@@ -211,11 +211,11 @@ static double ratio(const struct pair *pair, const struct result *r)
 {
 	if (pair->random)
 		return r->paging.p50_ns ? (double)r->raw.p50_ns /
-						  (double)r->paging.p50_ns :
-					  0;
-	return r->raw.bytes_per_s > 0 ?
-		       r->paging.bytes_per_s / r->raw.bytes_per_s :
-		       0;
+						  (double)r->paging.p50_ns
+					: 0;
+	return r->raw.bytes_per_s > 0
+		       ? r->paging.bytes_per_s / r->raw.bytes_per_s
+		       : 0;
 }
 
 static void print_table(const struct bench *b, const struct result *results)
@@ -223,7 +223,8 @@ static void print_table(const struct bench *b, const struct result *results)
 	char text[3][32];
 	size_t i;
 
-	printf("%s of memory, %s of it local, blocks of %s; one thread, one server\n\n",
+	printf("%s of memory, %s of it local, blocks of %s; one thread, one "
+	       "server\n\n",
 	       tm_size_format(b->map.size_bytes, text[0], sizeof(text[0])),
 	       tm_size_format(b->map.local_bytes, text[1], sizeof(text[1])),
 	       tm_size_format(b->options.map.block_bytes, text[2],
@@ -234,7 +235,8 @@ static void print_table(const struct bench *b, const struct result *results)
 		const struct result *r = &results[i];
 
 		if (pairs[i].random)
-			printf("%-18s %11.1f us %11.1f us %14.2f  (median; p99 %.1f and %.1f us)\n",
+			printf("%-18s %11.1f us %11.1f us %14.2f  (median; p99 "
+			       "%.1f and %.1f us)\n",
 			       pairs[i].name, (double)r->raw.p50_ns / 1e3,
 			       (double)r->paging.p50_ns / 1e3,
 			       1 / ratio(&pairs[i], r),
@@ -252,8 +254,9 @@ static struct json_object *figures_json(const struct figures *f)
 {
 	struct json_object *object = json_object_new_object();
 
-	json_object_object_add(object, "bytes_per_s",
-			       json_object_new_uint64((uint64_t)f->bytes_per_s));
+	json_object_object_add(
+		object, "bytes_per_s",
+		json_object_new_uint64((uint64_t)f->bytes_per_s));
 	json_object_object_add(object, "p50_ns",
 			       json_object_new_uint64(f->p50_ns));
 	json_object_object_add(object, "p99_ns",
@@ -322,13 +325,13 @@ static const char usage[] =
 static int parse(int argc, char **argv, struct bench *b, bool *json)
 {
 	static const struct option options[] = {
-		{ "size", required_argument, NULL, 's' },
-		{ "local", required_argument, NULL, 'l' },
-		{ "block", required_argument, NULL, 'b' },
-		{ "seconds", required_argument, NULL, 't' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"size", required_argument, NULL, 's'},
+		{"local", required_argument, NULL, 'l'},
+		{"block", required_argument, NULL, 'b'},
+		{"seconds", required_argument, NULL, 't'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	struct tm_map *map = &b->options.map;
 	int key, err = 0;
@@ -377,15 +380,17 @@ int tm_bench_main(int argc, char **argv)
 {
 	static struct result results[NR_PAIRS];
 	static struct bench b = {
-		.options = {
-			.donors = 1,
-			.map = {
-				.size_bytes = 256 << 20,
-				.block_bytes = 256 << 10,
-				.prefetch_bytes = 4 << 20,
-				.timeout_s = 10,
+		.options =
+			{
+				.donors = 1,
+				.map =
+					{
+						.size_bytes = 256 << 20,
+						.block_bytes = 256 << 10,
+						.prefetch_bytes = 4 << 20,
+						.timeout_s = 10,
+					},
 			},
-		},
 		.servers.lease_fd = -1,
 		.duration_ms = 2000,
 	};

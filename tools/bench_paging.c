@@ -121,9 +121,9 @@ static const struct mode {
 	const char *name;
 	void (*work)(struct work *w);
 } modes[] = {
-	{ "read", work_read },
-	{ "random", work_random },
-	{ "write", work_write },
+	{"read", work_read},
+	{"random", work_random},
+	{"write", work_write},
 };
 
 static const struct mode *find_mode(const char *name)
@@ -143,7 +143,8 @@ int main(int argc, char **argv)
 	uint64_t begin, bytes = mode ? strtoull(argv[2], NULL, 10) : 0, page;
 
 	if (!mode || bytes < 4096) {
-		tm_err("usage: bench-paging read|random|write BYTES MILLISECONDS");
+		tm_err("usage: bench-paging read|random|write BYTES "
+		       "MILLISECONDS");
 		return 2;
 	}
 	for (w.pages = 1; w.pages * 2 * 4096 <= bytes;)
@@ -162,8 +163,8 @@ int main(int argc, char **argv)
 	printf("{\"mode\":\"%s\",\"bytes\":%" PRIu64 ",\"ns\":%" PRIu64
 	       ",\"accesses\":%" PRIu64 ",\"p50_ns\":%" PRIu64
 	       ",\"p99_ns\":%" PRIu64 ",\"wrong\":%" PRIu64 "}\n",
-	       mode->name, w.done_pages * 4096, now_ns() - begin,
-	       w.done_pages, tm_hist_percentile(&w.ns, 500),
-	       tm_hist_percentile(&w.ns, 990), w.wrong);
+	       mode->name, w.done_pages * 4096, now_ns() - begin, w.done_pages,
+	       tm_hist_percentile(&w.ns, 500), tm_hist_percentile(&w.ns, 990),
+	       w.wrong);
 	return w.wrong ? 1 : 0;
 }

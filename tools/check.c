@@ -35,7 +35,7 @@
 #define MUNGE_FIXED_DEBIAN "0.5.15-2+deb12u"
 
 enum state { STATE_OK, STATE_WARN, STATE_FAIL };
-static const char *const state_names[] = { "ok", "warn", "fail" };
+static const char *const state_names[] = {"ok", "warn", "fail"};
 
 struct finding {
 	enum state state;
@@ -54,8 +54,8 @@ find(struct finding *f, enum state state, const char *fmt, ...)
 	va_end(ap);
 }
 
-__attribute__((format(printf, 2, 3))) static void
-remedy(struct finding *f, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void remedy(struct finding *f,
+							 const char *fmt, ...)
 {
 	va_list ap;
 
@@ -108,7 +108,8 @@ static void check_uffd(struct finding *f)
 		find(f, STATE_FAIL,
 		     "limited: system calls into absent memory would fail");
 		remedy(f,
-		       "%s; for programs that do no I/O on their large memory: export TERAMALLOC_UFFD=limited",
+		       "%s; for programs that do no I/O on their large memory: "
+		       "export TERAMALLOC_UFFD=limited",
 		       tm_uffd_remedy(&probe));
 		break;
 	case TM_UFFD_NONE:
@@ -143,10 +144,12 @@ static void check_mechanism(struct finding *f)
 		find(f, STATE_OK,
 		     "move: pages change place, they are not copied");
 	else if (probe.features & UFFD_FEATURE_PAGEFAULT_FLAG_WP)
-		find(f, STATE_OK, "copy: the kernel cannot move pages (Linux 6.8 can)");
+		find(f, STATE_OK,
+		     "copy: the kernel cannot move pages (Linux 6.8 can)");
 	else {
 		find(f, STATE_FAIL, "no write protection for userfaultfd");
-		remedy(f, "use a kernel with CONFIG_PTE_MARKER_UFFD_WP or userfaultfd write protection (x86-64: 5.7)");
+		remedy(f, "use a kernel with CONFIG_PTE_MARKER_UFFD_WP or "
+			  "userfaultfd write protection (x86-64: 5.7)");
 	}
 }
 
@@ -162,7 +165,9 @@ static void check_memlock(struct finding *f)
 	}
 	find(f, STATE_WARN, "limited to %s: lent memory may be swapped out",
 	     tm_size_format(limit.rlim_cur, text, sizeof(text)));
-	remedy(f, "as root: memlock unlimited for this user in /etc/security/limits.conf, or LimitMEMLOCK=infinity of its service");
+	remedy(f, "as root: memlock unlimited for this user in "
+		  "/etc/security/limits.conf, or LimitMEMLOCK=infinity of its "
+		  "service");
 }
 
 static void check_free(struct finding *f)
@@ -211,8 +216,8 @@ static void check_hugepages(struct finding *f)
 /* Runs one fixed program and reads its first line. */
 static bool command_line(const char *const argv[], char *buf, size_t len)
 {
-	static char *const environment[] = { "PATH=/usr/sbin:/usr/bin", "LC_ALL=C",
-					     NULL };
+	static char *const environment[] = {"PATH=/usr/sbin:/usr/bin",
+					    "LC_ALL=C", NULL};
 	posix_spawn_file_actions_t actions;
 	int out[2], status = -1, err;
 	FILE *file;
@@ -243,11 +248,11 @@ static bool command_line(const char *const argv[], char *buf, size_t len)
 
 static bool munge_is_fixed(char *version, size_t len)
 {
-	static const char *const dpkg[] = { "/usr/bin/dpkg-query", "-W",
-					    "--showformat=${Version}\\n",
-					    "munge", NULL };
-	static const char *const munged[] = { "/usr/sbin/munged", "--version",
-					      NULL };
+	static const char *const dpkg[] = {"/usr/bin/dpkg-query", "-W",
+					   "--showformat=${Version}\\n",
+					   "munge", NULL};
+	static const char *const munged[] = {"/usr/sbin/munged", "--version",
+					     NULL};
 	unsigned int a = 0, b = 0, c = 0;
 	const char *number;
 
@@ -266,18 +271,19 @@ static bool munge_is_fixed(char *version, size_t len)
 static void check_munge(struct finding *f)
 {
 	char *cred = NULL, version[80], why[256];
-	int err = tm_auth_munge_encode("", 0, geteuid(), &cred, why,
-				       sizeof(why));
+	int err =
+		tm_auth_munge_encode("", 0, geteuid(), &cred, why, sizeof(why));
 
 	free(cred);
 	if (err) {
-		find(f, STATE_WARN, "not usable; servers on other machines need it");
+		find(f, STATE_WARN,
+		     "not usable; servers on other machines need it");
 		remedy(f, "%s", why);
 	} else if (munge_is_fixed(version, sizeof(version))) {
 		find(f, STATE_OK, "works; %s", version);
 	} else {
-		find(f, STATE_WARN,
-		     "works, but %s may have CVE-2026-25506", version);
+		find(f, STATE_WARN, "works, but %s may have CVE-2026-25506",
+		     version);
 		remedy(f, "install munge " MUNGE_FIXED
 			  " or later, on Debian 12 " MUNGE_FIXED_DEBIAN
 			  "1 or later");
@@ -287,8 +293,7 @@ static void check_munge(struct finding *f)
 static void check_parts(struct finding *f)
 {
 	static const char *const parts[] = {
-		"server/teramemd", "allocator/libteramalloc-preload.so"
-	};
+		"server/teramemd", "allocator/libteramalloc-preload.so"};
 	char path[PATH_MAX];
 	size_t i;
 
@@ -306,16 +311,11 @@ static const struct check {
 	const char *name;
 	void (*check)(struct finding *f);
 } checks[] = {
-	{ "kernel", check_kernel },
-	{ "userfaultfd", check_uffd },
-	{ "/dev/userfaultfd", check_device },
-	{ "mechanism", check_mechanism },
-	{ "teramem", check_parts },
-	{ "memory", check_free },
-	{ "overcommit", check_overcommit },
-	{ "locked memory", check_memlock },
-	{ "huge pages", check_hugepages },
-	{ "munge", check_munge },
+	{"kernel", check_kernel},	    {"userfaultfd", check_uffd},
+	{"/dev/userfaultfd", check_device}, {"mechanism", check_mechanism},
+	{"teramem", check_parts},	    {"memory", check_free},
+	{"overcommit", check_overcommit},   {"locked memory", check_memlock},
+	{"huge pages", check_hugepages},    {"munge", check_munge},
 };
 #define NR_CHECKS (sizeof(checks) / sizeof(*checks))
 
@@ -326,13 +326,14 @@ static void print_table(const struct finding *findings, bool works)
 	for (i = 0; i < NR_CHECKS; i++) {
 		const struct finding *f = &findings[i];
 
-		printf("%-17s %-5s %s\n", checks[i].name,
-		       state_names[f->state], f->text);
+		printf("%-17s %-5s %s\n", checks[i].name, state_names[f->state],
+		       f->text);
 		if (f->remedy[0])
 			printf("%-17s       -> %s\n", "", f->remedy);
 	}
-	puts(works ? "\nteramem run works here." :
-		     "\nteramem run does not work here yet; see the lines marked fail.");
+	puts(works ? "\nteramem run works here."
+		   : "\nteramem run does not work here yet; see the lines "
+		     "marked fail.");
 }
 
 static void print_json(const struct finding *findings, bool works)
@@ -347,11 +348,11 @@ static void print_json(const struct finding *findings, bool works)
 
 		json_object_object_add(one, "name",
 				       json_object_new_string(checks[i].name));
-		json_object_object_add(one, "state",
-				       json_object_new_string(
-					       state_names[findings[i].state]));
-		json_object_object_add(one, "found",
-				       json_object_new_string(findings[i].text));
+		json_object_object_add(
+			one, "state",
+			json_object_new_string(state_names[findings[i].state]));
+		json_object_object_add(
+			one, "found", json_object_new_string(findings[i].text));
 		json_object_object_add(
 			one, "remedy",
 			json_object_new_string(findings[i].remedy));
@@ -367,9 +368,9 @@ static void print_json(const struct finding *findings, bool works)
 int tm_check_main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	static struct finding findings[NR_CHECKS];
 	bool json = false, works = true;
@@ -384,8 +385,10 @@ int tm_check_main(int argc, char **argv)
 			break;
 		case 'h':
 			puts("Usage: teramem check [--json]\n"
-			     "Say what works on this machine, with the remedy for what does not.\n"
-			     "Exit status 0: teramem run works here. See teramem-check(1).");
+			     "Say what works on this machine, with the remedy "
+			     "for what does not.\n"
+			     "Exit status 0: teramem run works here. See "
+			     "teramem-check(1).");
 			return 0;
 		default:
 			tm_option_unknown(key, argv, "check");

@@ -116,8 +116,8 @@ void tm_folder_remove(const char *path, int fd)
 int tm_folder_fill(const char *folder, const struct tm_map *map,
 		   struct tm_run_files *files)
 {
-	uint64_t extents = (map->size_bytes + TM_EXTENT_BYTES - 1) /
-			   TM_EXTENT_BYTES;
+	uint64_t extents =
+		(map->size_bytes + TM_EXTENT_BYTES - 1) / TM_EXTENT_BYTES;
 	int err;
 
 	snprintf(files->map_path, sizeof(files->map_path), "%s/map", folder);

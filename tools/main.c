@@ -14,11 +14,11 @@ static const struct command {
 	int (*main)(int argc, char **argv);
 	const char *help;
 } commands[] = {
-	{ "run", tm_run_main, "run a program with remote memory" },
-	{ "check", tm_check_main, "say what works on this machine" },
-	{ "bench", tm_bench_main, "measure transport and paging" },
-	{ "config", tm_config_main, "show settings and where they come from" },
-	{ "status", tm_status_main, "show this job's remote memory" },
+	{"run", tm_run_main, "run a program with remote memory"},
+	{"check", tm_check_main, "say what works on this machine"},
+	{"bench", tm_bench_main, "measure transport and paging"},
+	{"config", tm_config_main, "show settings and where they come from"},
+	{"status", tm_status_main, "show this job's remote memory"},
 };
 #define NR_COMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -31,7 +31,8 @@ static void usage(void)
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-8s %s\n", commands[i].name, commands[i].help);
 	puts("\n"
-	     "teramem COMMAND --help lists a command's options; see teramem(1).\n"
+	     "teramem COMMAND --help lists a command's options; see "
+	     "teramem(1).\n"
 	     "Example: teramem run --size=8G --local=1G -- sort -S 3G FILE");
 }
 
@@ -41,7 +42,8 @@ int main(int argc, char **argv)
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	if (argc < 2) {
-		tm_err("no command (use run, check, bench, config or status; see teramem --help)");
+		tm_err("no command (use run, check, bench, config or status; "
+		       "see teramem --help)");
 		return TM_EXIT_FAILURE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
@@ -55,6 +57,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < NR_COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].main(argc - 1, argv + 1);
-	tm_err("%s: unknown command (use run, check, bench, config or status)", argv[1]);
+	tm_err("%s: unknown command (use run, check, bench, config or status)",
+	       argv[1]);
 	return TM_EXIT_FAILURE;
 }

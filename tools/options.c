@@ -24,9 +24,8 @@ int tm_option_size(const char *name, const char *text, uint64_t *bytes)
 {
 	const char *why;
 
-	return tm_size_parse(text, bytes, &why) ?
-		       tm_option_bad(name, text, why) :
-		       0;
+	return tm_size_parse(text, bytes, &why) ? tm_option_bad(name, text, why)
+						: 0;
 }
 
 int tm_option_number(const char *name, const char *text, uint64_t min,
@@ -36,8 +35,8 @@ int tm_option_number(const char *name, const char *text, uint64_t min,
 
 	errno = 0;
 	*number = strtoull(text, &end, 10);
-	if (*text >= '0' && *text <= '9' && !*end && !errno &&
-	    *number >= min && *number <= max)
+	if (*text >= '0' && *text <= '9' && !*end && !errno && *number >= min &&
+	    *number <= max)
 		return 0;
 	snprintf(why, sizeof(why),
 		 "not a whole number from %" PRIu64 " to %" PRIu64, min, max);
@@ -47,9 +46,9 @@ int tm_option_number(const char *name, const char *text, uint64_t min,
 int tm_option_unknown(int key, char **argv, const char *command)
 {
 	tm_err("%s: %s (see teramem %s --help)", argv[optind - 1],
-	       key == ':'     ? "a value is missing" :
-	       optopt >= 256 ? "takes no value" :
-			       "unknown option",
+	       key == ':'      ? "a value is missing"
+	       : optopt >= 256 ? "takes no value"
+			       : "unknown option",
 	       command);
 	return -EINVAL;
 }
@@ -76,28 +75,29 @@ enum option_key {
 #define BIT(key) (1u << ((key)-OPT_SIZE))
 
 static const struct option long_options[] = {
-	{ "size", required_argument, NULL, OPT_SIZE },
-	{ "local", required_argument, NULL, OPT_LOCAL },
-	{ "donors", required_argument, NULL, OPT_DONORS },
-	{ "block", required_argument, NULL, OPT_BLOCK },
-	{ "policy", required_argument, NULL, OPT_POLICY },
-	{ "placement", required_argument, NULL, OPT_PLACEMENT },
-	{ "prefetch", required_argument, NULL, OPT_PREFETCH },
-	{ "mmap", no_argument, NULL, OPT_MMAP },
-	{ "threshold", required_argument, NULL, OPT_THRESHOLD },
-	{ "stats", required_argument, NULL, OPT_STATS },
-	{ "map", required_argument, NULL, OPT_MAP },
-	{ "transport", required_argument, NULL, OPT_TRANSPORT },
-	{ "overcommit", no_argument, NULL, OPT_OVERCOMMIT },
-	{ "bind", no_argument, NULL, OPT_BIND },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+	{"size", required_argument, NULL, OPT_SIZE},
+	{"local", required_argument, NULL, OPT_LOCAL},
+	{"donors", required_argument, NULL, OPT_DONORS},
+	{"block", required_argument, NULL, OPT_BLOCK},
+	{"policy", required_argument, NULL, OPT_POLICY},
+	{"placement", required_argument, NULL, OPT_PLACEMENT},
+	{"prefetch", required_argument, NULL, OPT_PREFETCH},
+	{"mmap", no_argument, NULL, OPT_MMAP},
+	{"threshold", required_argument, NULL, OPT_THRESHOLD},
+	{"stats", required_argument, NULL, OPT_STATS},
+	{"map", required_argument, NULL, OPT_MAP},
+	{"transport", required_argument, NULL, OPT_TRANSPORT},
+	{"overcommit", no_argument, NULL, OPT_OVERCOMMIT},
+	{"bind", no_argument, NULL, OPT_BIND},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"quiet", no_argument, NULL, OPT_QUIET},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
 };
 
 static const char usage[] =
-	"Usage: teramem run --size=SIZE --local=SIZE [OPTION]... -- COMMAND...\n"
+	"Usage: teramem run --size=SIZE --local=SIZE [OPTION]... -- "
+	"COMMAND...\n"
 	"Run an unmodified program whose large memory is remote.\n"
 	"\n"
 	"  --size=SIZE         remote memory, for all processes together\n"
@@ -110,7 +110,8 @@ static const char usage[] =
 	"  --threshold=SIZE    smallest allocation that is remote (1M)\n"
 	"  --mmap              large anonymous mappings too\n"
 	"  --stats=FILE        write what was paged as JSON\n"
-	"  --map=FILE          use the servers that this map names; start none\n"
+	"  --map=FILE          use the servers that this map names; start "
+	"none\n"
 	"  --transport=NAME    unix, or tcp with MUNGE (unix)\n"
 	"  --overcommit        more --size than this machine has free\n"
 	"  --bind              the program on one CPU, servers on the others\n"
@@ -186,7 +187,8 @@ static int parse_one(int key, const char *arg, struct tm_run_options *o)
 	return err;
 }
 
-/* --map comes first, wherever it stands: the others then change what it says. */
+/* --map comes first, wherever it stands: the others then change what it says.
+ */
 static int parse_map(int argc, char **argv, struct tm_run_options *o)
 {
 	char why[256];
@@ -207,14 +209,15 @@ static int check_given(const struct tm_run_options *o, unsigned int given)
 	static const struct {
 		unsigned int bit;
 		const char *name;
-	} ours[] = { { BIT(OPT_DONORS), "donors" },
-		     { BIT(OPT_TRANSPORT), "transport" },
-		     { BIT(OPT_OVERCOMMIT), "overcommit" } };
+	} ours[] = {{BIT(OPT_DONORS), "donors"},
+		    {BIT(OPT_TRANSPORT), "transport"},
+		    {BIT(OPT_OVERCOMMIT), "overcommit"}};
 	size_t i;
 
 	if (!o->map_file && (given & (BIT(OPT_SIZE) | BIT(OPT_LOCAL))) !=
 				    (BIT(OPT_SIZE) | BIT(OPT_LOCAL))) {
-		tm_err("run: --size and --local are needed (try --size=4G --local=512M)");
+		tm_err("run: --size and --local are needed (try --size=4G "
+		       "--local=512M)");
 		return -EINVAL;
 	}
 	for (i = 0; o->map_file && i < sizeof(ours) / sizeof(*ours); i++) {
@@ -255,11 +258,12 @@ int tm_run_options_parse(int argc, char **argv, struct tm_run_options *o)
 
 	*o = (struct tm_run_options){
 		.donors = 2,
-		.map = {
-			.block_bytes = 256 << 10,
-			.prefetch_bytes = 4 << 20,
-			.timeout_s = 10,
-		},
+		.map =
+			{
+				.block_bytes = 256 << 10,
+				.prefetch_bytes = 4 << 20,
+				.timeout_s = 10,
+			},
 	};
 	opterr = 0;
 	err = parse_map(argc, argv, o);

@@ -22,6 +22,7 @@
 #include "common/auth.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/session.h"
 #include "common/size.h"
 #include "tools/tool.h"
 
@@ -40,8 +41,8 @@ struct run {
 	pid_t program;
 };
 
-static const int forwarded[] = { SIGTERM, SIGHUP, SIGINT,
-				 SIGQUIT, SIGUSR1, SIGUSR2 };
+static const int forwarded[] = {SIGTERM, SIGHUP,  SIGINT,
+				SIGQUIT, SIGUSR1, SIGUSR2};
 
 /* ---- before anything is started ----------------------------------------- */
 
@@ -51,12 +52,14 @@ static int check_memory(const struct tm_run_options *o)
 	uint64_t size = o->map.size_bytes, local = o->map.local_bytes;
 	char text[3][32];
 
-	if (o->map_file || o->overcommit || (local < room && size <= room - local))
+	if (o->map_file || o->overcommit ||
+	    (local < room && size <= room - local))
 		return 0;
 	tm_size_format(size, text[0], sizeof(text[0]));
 	tm_size_format(local, text[1], sizeof(text[1]));
 	tm_size_format(room, text[2], sizeof(text[2]));
-	tm_err("--size=%s: this machine has %s free for it and --local=%s (use less, or --overcommit if the program will not touch it all)",
+	tm_err("--size=%s: this machine has %s free for it and --local=%s (use "
+	       "less, or --overcommit if the program will not touch it all)",
 	       text[0], text[2], text[1]);
 	return -ENOMEM;
 }
@@ -64,14 +67,54 @@ static int check_memory(const struct tm_run_options *o)
 static int check_munge(void)
 {
 	char *cred, why[256];
-	int err = tm_auth_munge_encode("", 0, geteuid(), &cred, why,
-				       sizeof(why));
+	int err =
+		tm_auth_munge_encode("", 0, geteuid(), &cred, why, sizeof(why));
 
 	if (err)
 		tm_err("--transport=tcp: %s", why);
 	else
 		free(cred);
 	return err;
+}
+
+static void ignore_session(void *ctx, struct tm_session *session)
+{
+}
+
+static void ignore_lost(void *ctx, struct tm_session *session, const char *why)
+{
+}
+
+/*
+ * Servers that a map names were not started here: what is wrong with one is
+ * better said now than by the program's failing allocations.
+ */
+static int check_servers(const struct tm_map *map)
+{
+	static const struct tm_session_ops ops = {ignore_lost, ignore_session};
+	struct tm_session *session;
+	unsigned int i;
+	char why[256];
+	int err;
+
+	for (i = 0; i < map->nr_servers; i++) {
+		const struct tm_session_config config = {
+			.server = &map->server[i],
+			.job = map->job,
+			.timeout_ms = map->timeout_s * 1000,
+			.nr_channels = 1,
+			.depth = 1,
+		};
+
+		err = tm_session_open(&config, &ops, NULL, &session, why,
+				      sizeof(why));
+		if (err) {
+			tm_err("run: %s", why);
+			return err;
+		}
+		tm_session_close(session);
+	}
+	return 0;
 }
 
 static int check_machine(const struct tm_run_options *o)
@@ -91,6 +134,8 @@ static int check_machine(const struct tm_run_options *o)
 	err = check_memory(o);
 	if (!err && o->tcp)
 		err = check_munge();
+	if (!err && o->map_file)
+		err = check_servers(&o->map);
 	return err;
 }
 
@@ -99,7 +144,8 @@ static int find_preload(char path[PATH_MAX])
 	int err = tm_path_find("allocator/libteramalloc-preload.so", path);
 
 	if (!err && strpbrk(path, ": \t")) {
-		tm_err("preload %s: LD_PRELOAD cannot hold blanks or colons; install it elsewhere",
+		tm_err("preload %s: LD_PRELOAD cannot hold blanks or colons; "
+		       "install it elsewhere",
 		       path);
 		err = -EINVAL;
 	}
@@ -113,11 +159,10 @@ static int open_stats(struct run *run)
 	run->stats_fd = -1;
 	if (!file)
 		return 0;
-	run->stats_fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-			     0666);
-	return run->stats_fd < 0 ?
-		       tm_option_bad("stats", file, strerror(errno)) :
-		       0;
+	run->stats_fd =
+		open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	return run->stats_fd < 0 ? tm_option_bad("stats", file, strerror(errno))
+				 : 0;
 }
 
 static void block_signals(struct run *run, sigset_t *set)
@@ -272,7 +317,7 @@ static void forward(const struct run *run, const siginfo_t *info)
 
 static int wait_program(struct run *run, const sigset_t *set)
 {
-	const struct timespec sample = { 0, SAMPLE_NS };
+	const struct timespec sample = {0, SAMPLE_NS};
 	struct tm_job_totals totals;
 	siginfo_t info;
 	int sig, status = 0;
@@ -285,7 +330,8 @@ static int wait_program(struct run *run, const sigset_t *set)
 		} else if (sig > 0) {
 			forward(run, &info);
 		} else {
-			tm_job_totals(run->files.job, &totals); /* keeps peaks */
+			tm_job_totals(run->files.job,
+				      &totals); /* keeps peaks */
 		}
 	}
 }
@@ -312,14 +358,14 @@ static int run_program(struct run *run, const sigset_t *set,
 	err = start_program(run, cpus);
 	if (err) {
 		free(out);
-		return err == -ENOENT ? TM_EXIT_NOT_FOUND :
-					TM_EXIT_NOT_EXECUTABLE;
+		return err == -ENOENT ? TM_EXIT_NOT_FOUND
+				      : TM_EXIT_NOT_EXECUTABLE;
 	}
 	status = wait_program(run, set);
 	out->wall_s = seconds_since(&started);
-	out->exit_status = WIFSIGNALED(status) ?
-				   TM_EXIT_SIGNAL + WTERMSIG(status) :
-				   WEXITSTATUS(status);
+	out->exit_status = WIFSIGNALED(status)
+				   ? TM_EXIT_SIGNAL + WTERMSIG(status)
+				   : WEXITSTATUS(status);
 	tm_job_totals(run->files.job, &out->totals);
 	if (!run->options.quiet)
 		tm_summary_print(&run->options, &run->map, out);
@@ -337,7 +383,7 @@ static int run_program(struct run *run, const sigset_t *set,
 
 int tm_run_main(int argc, char **argv)
 {
-	static struct run run = { .folder_fd = -1, .stats_fd = -1 };
+	static struct run run = {.folder_fd = -1, .stats_fd = -1};
 	int status = TM_EXIT_FAILURE, err;
 	cpu_set_t cpus;
 	sigset_t set;

@@ -40,7 +40,7 @@ static uint64_t now_ms(void)
 
 static void pause_ms(unsigned int ms)
 {
-	struct timespec ts = { 0, (long)ms * 1000000 };
+	struct timespec ts = {0, (long)ms * 1000000};
 
 	nanosleep(&ts, NULL);
 }
@@ -49,7 +49,8 @@ static uint64_t capacity_per_server(const struct tm_run_options *o)
 {
 	uint64_t share = (o->map.size_bytes + o->donors - 1) / o->donors;
 
-	return (share + TM_EXTENT_BYTES - 1) / TM_EXTENT_BYTES * TM_EXTENT_BYTES;
+	return (share + TM_EXTENT_BYTES - 1) / TM_EXTENT_BYTES *
+	       TM_EXTENT_BYTES;
 }
 
 /* Runs in the child. */
@@ -58,8 +59,8 @@ static void exec_server(const char *path, const char *folder,
 			int lease, int out)
 {
 	char listen[PATH_MAX + 16], capacity[48], lease_fd[32];
-	char *const argv[] = { "teramemd", listen, capacity, lease_fd,
-			       "--idle-exit=0", NULL };
+	char *const argv[] = {"teramemd", listen,	   capacity,
+			      lease_fd,	  "--idle-exit=0", NULL};
 	int null = open("/dev/null", O_RDONLY);
 	sigset_t none;
 
@@ -133,8 +134,8 @@ static int read_ready(struct start *start, struct tm_map_server *server)
 	start->got += (size_t)n;
 	start->line[start->got] = '\0';
 	if (!strchr(start->line, '\n'))
-		return !n || start->got == sizeof(start->line) - 1 ? -EPROTO :
-								     0;
+		return !n || start->got == sizeof(start->line) - 1 ? -EPROTO
+								   : 0;
 	close(start->fd);
 	start->fd = -1;
 	return take_address(start, server) ? -EPROTO : 1;
@@ -152,7 +153,8 @@ static void say_missing(const struct start *starts, unsigned int nr,
 			used += (size_t)snprintf(missing + used,
 						 sizeof(missing) - used,
 						 "%ss%u", used ? ", " : "", i);
-	tm_err("start servers: %u/%u ready after %d s, missing %s; is the machine overloaded?",
+	tm_err("start servers: %u/%u ready after %d s, missing %s; is the "
+	       "machine overloaded?",
 	       ready, nr, READY_MS / 1000, missing);
 }
 
@@ -170,8 +172,8 @@ static int wait_ready(struct start *starts, struct tm_map *map)
 			return -ETIMEDOUT;
 		}
 		for (i = 0; i < nr; i++)
-			fds[i] = (struct pollfd){ .fd = starts[i].fd,
-						  .events = POLLIN };
+			fds[i] = (struct pollfd){.fd = starts[i].fd,
+						 .events = POLLIN};
 		if (poll(fds, nr, (int)(deadline - now)) <= 0)
 			continue;
 		for (i = 0; i < nr; i++) {
@@ -181,7 +183,9 @@ static int wait_ready(struct start *starts, struct tm_map *map)
 				continue;
 			ret = read_ready(&starts[i], &map->server[i]);
 			if (ret < 0) {
-				tm_err("start server s%u: it ended, or did not say that it serves; its own message is above",
+				tm_err("start server s%u: it ended, or did not "
+				       "say that it serves; its own message is "
+				       "above",
 				       i);
 				return ret;
 			}
@@ -199,7 +203,7 @@ int tm_servers_start(struct tm_servers *servers, const char *folder,
 	unsigned int i;
 	int lease[2], err;
 
-	*servers = (struct tm_servers){ .lease_fd = -1 };
+	*servers = (struct tm_servers){.lease_fd = -1};
 	err = tm_path_find("server/teramemd", path);
 	if (err)
 		return err;
@@ -209,13 +213,12 @@ int tm_servers_start(struct tm_servers *servers, const char *folder,
 	map->nr_servers = o->donors;
 	for (i = 0; i < o->donors; i++) {
 		map->server[i].capacity_bytes = capacity_per_server(o);
-		map->server[i].auth = o->tcp ? TM_MAP_AUTH_MUNGE :
-					       TM_MAP_AUTH_PEERCRED;
+		map->server[i].auth =
+			o->tcp ? TM_MAP_AUTH_MUNGE : TM_MAP_AUTH_PEERCRED;
 		starts[i].fd = -1;
 	}
 	for (i = 0; i < o->donors && !err; i++)
-		err = start_one(servers, path, folder, o, lease[0],
-				&starts[i]);
+		err = start_one(servers, path, folder, o, lease[0], &starts[i]);
 	close(lease[0]);
 	if (err)
 		tm_err("start servers: %s", strerror(-err));
@@ -238,11 +241,13 @@ bool tm_servers_reaped(struct tm_servers *servers, pid_t pid, int status)
 			continue;
 		servers->pid[i] = 0;
 		if (WIFSIGNALED(status))
-			tm_warn("server s%u (pid %d) ended by signal %d (%s): accesses to what it held end in SIGBUS",
+			tm_warn("server s%u (pid %d) ended by signal %d (%s): "
+				"accesses to what it held end in SIGBUS",
 				i, pid, WTERMSIG(status),
 				strsignal(WTERMSIG(status)));
 		else
-			tm_warn("server s%u (pid %d) ended with status %d: accesses to what it held end in SIGBUS",
+			tm_warn("server s%u (pid %d) ended with status %d: "
+				"accesses to what it held end in SIGBUS",
 				i, pid, WEXITSTATUS(status));
 		return true;
 	}
@@ -273,7 +278,7 @@ static unsigned int wait_end(struct tm_servers *servers, unsigned int ms)
 
 void tm_servers_end(struct tm_servers *servers)
 {
-	static const int insist[] = { SIGTERM, SIGKILL };
+	static const int insist[] = {SIGTERM, SIGKILL};
 	unsigned int i, step;
 
 	if (servers->lease_fd >= 0)
@@ -283,7 +288,8 @@ void tm_servers_end(struct tm_servers *servers)
 		for (i = 0; i < servers->nr; i++) {
 			if (!servers->pid[i])
 				continue;
-			tm_warn("end server s%u (pid %d): it goes on; sending %s",
+			tm_warn("end server s%u (pid %d): it goes on; sending "
+				"%s",
 				i, servers->pid[i], strsignal(insist[step]));
 			kill(servers->pid[i], insist[step]);
 		}

@@ -58,9 +58,9 @@ static void print_transfers(const struct tm_outcome *out)
 		size_text(s->bytes_out, t.text[0]), s->store_requests,
 		rate_text(s->bytes_out, out->wall_s, t.text[1]),
 		s->dropped_clean, s->evicted,
-		s->evicted ? 100.0 * (double)s->dropped_clean /
-				     (double)s->evicted :
-			     0.0);
+		s->evicted
+			? 100.0 * (double)s->dropped_clean / (double)s->evicted
+			: 0.0);
 }
 
 void tm_summary_print(const struct tm_run_options *o, const struct tm_map *map,
@@ -73,11 +73,13 @@ void tm_summary_print(const struct tm_run_options *o, const struct tm_map *map,
 	tm_info("%s: exit status %d after %.2f s", o->command[0],
 		out->exit_status, out->wall_s);
 	if (!totals->processes_all) {
-		tm_info("  no remote memory was used: no allocation reached %s (see --threshold and --mmap)",
+		tm_info("  no remote memory was used: no allocation reached %s "
+			"(see --threshold and --mmap)",
 			o->threshold ? o->threshold : "1M");
 		return;
 	}
-	tm_info("  memory   remote at most %s of %s, local at most %s of %s, by %u process%s",
+	tm_info("  memory   remote at most %s of %s, local at most %s of %s, "
+		"by %u process%s",
 		size_text(totals->gauges.remote_peak_bytes, t.text[0]),
 		size_text(map->size_bytes, t.text[1]),
 		size_text(totals->gauges.resident_peak_bytes, t.text[2]),
@@ -90,7 +92,8 @@ void tm_summary_print(const struct tm_run_options *o, const struct tm_map *map,
 		time_text(tm_hist_percentile(&s->fault_ns, 990), t.text[1]));
 	print_transfers(out);
 	if (s->checksum_errors || s->lost || s->reconnects)
-		tm_info("  trouble  %" PRIu64 " blocks came back damaged, %" PRIu64
+		tm_info("  trouble  %" PRIu64
+			" blocks came back damaged, %" PRIu64
 			" were lost, %" PRIu64 " connections were renewed",
 			s->checksum_errors, s->lost, s->reconnects);
 }
@@ -165,9 +168,9 @@ int tm_summary_write(int fd, const struct tm_run_options *o,
 	int err = json_object_to_fd(fd, root,
 				    JSON_C_TO_STRING_PRETTY |
 					    JSON_C_TO_STRING_SPACED |
-					    JSON_C_TO_STRING_NOSLASHESCAPE) ?
-			  -EIO :
-			  0;
+					    JSON_C_TO_STRING_NOSLASHESCAPE)
+			  ? -EIO
+			  : 0;
 
 	if (!err && write(fd, "\n", 1) != 1)
 		err = -EIO;

@@ -25,7 +25,7 @@
 
 static uint64_t features_of(int fd)
 {
-	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_api api = {.api = UFFD_API};
 
 	return ioctl(fd, UFFDIO_API, &api) ? 0 : api.features;
 }
@@ -47,8 +47,7 @@ void tm_uffd_probe(struct tm_uffd_probe *probe)
 {
 	int device = new_by_device(), fd;
 
-	*probe = (struct tm_uffd_probe){ .device_err =
-						 device < 0 ? device : 0 };
+	*probe = (struct tm_uffd_probe){.device_err = device < 0 ? device : 0};
 	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (fd >= 0) {
 		probe->way = TM_UFFD_SYSCALL;
@@ -58,8 +57,8 @@ void tm_uffd_probe(struct tm_uffd_probe *probe)
 		probe->way = TM_UFFD_DEVICE;
 		fd = device;
 	} else {
-		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK |
-							   UFFD_USER_MODE_ONLY);
+		fd = (int)syscall(SYS_userfaultfd,
+				  O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 		probe->way = fd >= 0 ? TM_UFFD_LIMITED : TM_UFFD_NONE;
 	}
 	if (fd >= 0) {
@@ -71,9 +70,12 @@ void tm_uffd_probe(struct tm_uffd_probe *probe)
 const char *tm_uffd_remedy(const struct tm_uffd_probe *probe)
 {
 	if (probe->way == TM_UFFD_NONE)
-		return "use a kernel with CONFIG_USERFAULTFD, and allow the system call (containers: seccomp profile)";
+		return "use a kernel with CONFIG_USERFAULTFD, and allow the "
+		       "system call (containers: seccomp profile)";
 	if (probe->device_err == -EACCES || probe->device_err == -EPERM)
-		return "as root: chgrp GROUP /dev/userfaultfd && chmod 660 /dev/userfaultfd (GROUP: one of yours), or sysctl vm.unprivileged_userfaultfd=1";
+		return "as root: chgrp GROUP /dev/userfaultfd && chmod 660 "
+		       "/dev/userfaultfd (GROUP: one of yours), or sysctl "
+		       "vm.unprivileged_userfaultfd=1";
 	return "as root: sysctl vm.unprivileged_userfaultfd=1";
 }
 

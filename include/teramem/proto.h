@@ -33,11 +33,11 @@ typedef uint64_t tm_le64;
 #define TM_PROTO_MAC_BYTES 32 /* HMAC-SHA256 */
 
 /* Limits, checked by both sides before anything is allocated. */
-#define TM_PROTO_IO_MAX (8u << 20)          /* payload of one READ or WRITE */
-#define TM_PROTO_CONTROL_MAX (64u << 10)    /* payload of any other message */
-#define TM_PROTO_HANDSHAKE_MAX (16u << 10)  /* payload before authentication */
-#define TM_PROTO_CHANNELS_MAX 64            /* connections of one session */
-#define TM_PROTO_RESERVES_MAX 8   /* RESERVEs under way per channel */
+#define TM_PROTO_IO_MAX (8u << 20)	   /* payload of one READ or WRITE */
+#define TM_PROTO_CONTROL_MAX (64u << 10)   /* payload of any other message */
+#define TM_PROTO_HANDSHAKE_MAX (16u << 10) /* payload before authentication */
+#define TM_PROTO_CHANNELS_MAX 64	   /* connections of one session */
+#define TM_PROTO_RESERVES_MAX 8		   /* RESERVEs under way per channel */
 #define TM_PROTO_ADDRESS_MAX 108
 
 /**
@@ -86,15 +86,15 @@ enum tm_wire_type {
  */
 enum tm_wire_status {
 	TM_STATUS_OK = 0,
-	TM_STATUS_VERSION = 1,	  /* no protocol version in common */
-	TM_STATUS_DENIED = 2,	  /* not the owner, bad or replayed credential */
-	TM_STATUS_NO_MEMORY = 3,  /* beyond the server's capacity */
+	TM_STATUS_VERSION = 1,	 /* no protocol version in common */
+	TM_STATUS_DENIED = 2,	 /* not the owner, bad or replayed credential */
+	TM_STATUS_NO_MEMORY = 3, /* beyond the server's capacity */
 	TM_STATUS_BAD_ADDRESS = 4, /* outside the session's extents */
 	TM_STATUS_BAD_MESSAGE = 5, /* malformed, or out of order */
-	TM_STATUS_STALE = 6,	  /* epoch older than the channel's */
-	TM_STATUS_NO_SESSION = 7, /* unknown, or its grace time is over */
-	TM_STATUS_BUSY = 8,	  /* too many connections */
-	TM_STATUS_INTERNAL = 9,	  /* the server's log says more */
+	TM_STATUS_STALE = 6,	   /* epoch older than the channel's */
+	TM_STATUS_NO_SESSION = 7,  /* unknown, or its grace time is over */
+	TM_STATUS_BUSY = 8,	   /* too many connections */
+	TM_STATUS_INTERNAL = 9,	   /* the server's log says more */
 };
 
 /**

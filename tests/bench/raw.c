@@ -30,11 +30,11 @@ static void on_lost(void *ctx, struct tm_session *session, const char *why)
 
 static const struct tm_session_ops ops = {.lost = on_lost};
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
@@ -88,10 +88,11 @@ static void serve(int fd, uint32_t block)
 }
 
 static double blocking_loop(bool tcp, uint32_t block, unsigned int depth,
-			    unsigned int ms, struct tm_hist *hist)
+			    unsigned int ms, struct tm_hist *hist,
+			    double *cpu_s_per_gb)
 {
 	uint8_t request[64] = {0}, *buffer = malloc(block + 64);
-	uint64_t start, bytes = 0, sent_ns = 0;
+	uint64_t cpu, start, bytes = 0, sent_ns = 0;
 	int fd[2], status;
 	unsigned int i;
 	pid_t pid;
@@ -103,28 +104,34 @@ static double blocking_loop(bool tcp, uint32_t block, unsigned int depth,
 		serve(fd[0], block);
 	}
 	close(fd[0]);
-	start = now_ns();
+	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	start = clock_ns(CLOCK_MONOTONIC);
 	for (i = 1; i < depth; i++)
 		send(fd[1], request, sizeof(request), 0);
-	while (now_ns() - start < ms * 1000000ull) {
-		sent_ns = now_ns();
+	while (clock_ns(CLOCK_MONOTONIC) - start < ms * 1000000ull) {
+		sent_ns = clock_ns(CLOCK_MONOTONIC);
 		if (send(fd[1], request, sizeof(request), 0) < 0 ||
 		    recv(fd[1], buffer, block + 64, MSG_WAITALL) < 0)
 			die("blocking loop");
-		tm_hist_record(hist, now_ns() - sent_ns);
+		tm_hist_record(hist, clock_ns(CLOCK_MONOTONIC) - sent_ns);
 		bytes += block;
 	}
-	start = now_ns() - start;
+	start = clock_ns(CLOCK_MONOTONIC) - start;
+	*cpu_s_per_gb =
+		(double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) / bytes;
 	close(fd[1]);
 	waitpid(pid, &status, 0);
 	free(buffer);
 	return bytes * 1e9 / start;
 }
 
-static void report(const char *name, double rate, const struct tm_hist *hist)
+static void report(const char *name, double rate, double cpu_s_per_gb,
+		   const struct tm_hist *hist)
 {
-	printf("\"%s\": {\"gb_s\": %.3f, \"p50_us\": %.1f, \"p99_us\": %.1f}",
-	       name, rate / 1e9, tm_hist_percentile(hist, 500) / 1e3,
+	printf("\"%s\": {\"gb_s\": %.3f, \"cpu_s_per_gb\": %.3f, "
+	       "\"p50_us\": %.1f, \"p99_us\": %.1f}",
+	       name, rate / 1e9, cpu_s_per_gb,
+	       tm_hist_percentile(hist, 500) / 1e3,
 	       tm_hist_percentile(hist, 990) / 1e3);
 }
 
@@ -147,7 +154,7 @@ int main(int argc, char **argv)
 	uint64_t block = 256 << 10;
 	const char *error;
 	char why[640];
-	double rate;
+	double rate, cpu;
 	bool tcp;
 	int err;
 
@@ -163,7 +170,7 @@ int main(int argc, char **argv)
 	params.duration_ms = argc > 4 ? atoi(argv[4]) : 1000;
 
 	rate = blocking_loop(tcp, block, params.depth, params.duration_ms,
-			     &hist);
+			     &hist, &cpu);
 	err = tm_session_open(&config, &ops, NULL, &session, why, sizeof(why));
 	if (err) {
 		fprintf(stderr, "raw: %s\n", why);
@@ -171,7 +178,7 @@ int main(int argc, char **argv)
 	}
 	printf("{\"address\": \"%s\", \"block\": %u, \"depth\": %u, ",
 	       strtok(argv[1], ":"), params.block_bytes, params.depth);
-	report("blocking", rate, &hist);
+	report("blocking", rate, cpu, &hist);
 	for (; params.kind <= TM_REQUEST_WRITE; params.kind++) {
 		err = tm_rawbench_run(session, tm_session_channel(session, 0),
 				      &params, &result);
@@ -181,7 +188,9 @@ int main(int argc, char **argv)
 		}
 		printf(", ");
 		report(params.kind == TM_REQUEST_READ ? "read" : "write",
-		       tm_rawbench_rate(&result), &result.latency_ns);
+		       tm_rawbench_rate(&result),
+		       (double)result.cpu_ns / result.bytes,
+		       &result.latency_ns);
 	}
 	printf("}\n");
 	tm_session_close(session);

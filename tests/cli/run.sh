@@ -10,10 +10,12 @@ requires_paging
 export XDG_RUNTIME_DIR=$TMP
 good=(--size=64M --local=8M)
 
+# shellcheck disable=SC2317 # called by wait_until
 servers() {
 	pgrep -f "teramemd --listen=unix:$TMP/" || true
 }
 
+# shellcheck disable=SC2317
 no_servers() {
 	[ -z "$(servers)" ]
 }

@@ -4,7 +4,10 @@
 # sort under every policy, placement and size of block: the same bytes as
 # without Teramem, and it did page.
 #
-#	sort.sh [full]    full: 600 MiB at 1G and at 512M
+#	sort.sh [1G|512M]   600 MiB with so much local memory
+#
+# At 512M the text alone does not fit: sort's last merges go through it at
+# random, so that each line waits for a fault. Small blocks keep that bearable.
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 requires jq sort
@@ -29,7 +32,7 @@ sorts() {
 	rm -f "$TMP/paged" "$TMP/stats"
 }
 
-if [ "${1:-}" = full ]; then
+if [ $# -gt 0 ]; then
 	requires_free 6000
 	mib=600 buffer=3G
 else
@@ -38,9 +41,11 @@ fi
 "$SRC/contrib/make-text" $mib >"$TMP/text"
 sort -S "$buffer" --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
 
-if [ "${1:-}" = full ]; then
-	sorts "600 MiB, --local=1G" --size=8G --local=1G --overcommit
-	sorts "600 MiB, --local=512M" --size=8G --local=512M --overcommit
+if [ $# -gt 0 ]; then
+	block=256K
+	[ "$1" = 512M ] && block=4K
+	sorts "600 MiB, --local=$1" --size=8G --local="$1" --block=$block \
+		--overcommit
 	done_testing
 fi
 for block in 4K 16K 64K 256K 1M 2M; do
@@ -53,5 +58,5 @@ for block in 4K 16K 64K 256K 1M 2M; do
 done
 sorts "without prefetch" --size=512M --local=48M --prefetch=0
 sorts "--bind" --size=512M --local=48M --bind
-sorts "local memory for all of it" --size=512M --local=48M --donors=5
+sorts "five servers" --size=512M --local=48M --donors=5
 done_testing

@@ -25,8 +25,10 @@ check "everything that was asked for is a number" \
 	  .fault_ns_p99] | map(type == "number") | all'
 check "faults have kinds" '.faults >= .faults_zero + .faults_remote + .faults_cached
 	and .faults_zero > 0 and .faults_remote > 0'
-check "each fault was timed" '.fault_ns_count == .faults
-	and .fault_ns_p50 > 0 and .fault_ns_p99 >= .fault_ns_p50'
+# Two threads that wait for one block are timed once.
+check "faults were timed" '.fault_ns_count <= .faults and
+	.fault_ns_count > .faults * 0.9 and
+	.fault_ns_p50 > 0 and .fault_ns_p99 >= .fault_ns_p50'
 check "whole blocks came and went" '.bytes_in == .fetched_blocks * 262144 and
 	.bytes_out == .stored_blocks * 262144 and .bytes_in > 0 and .bytes_out > 0'
 check "evictions were stored, dropped clean or rescued" \
@@ -66,7 +68,8 @@ got=$("$TERAMEM" run --size=64M --local=8M -- true 2>&1)
 assert_match "$got" 'no remote memory was used: no allocation reached 1M' \
 	"a program without large memory"
 
-# Capacity used up: the program is told, and lives.
+# Capacity used up: the program is told, and lives. Each of its arrays takes a
+# block more than 8 MiB.
 cat >"$TMP/greedy.py" <<'EOF'
 kept = []
 try:
@@ -77,7 +80,7 @@ except MemoryError:
 EOF
 if command -v python3 >/dev/null; then
 	got=$("$TERAMEM" run --size=64M --local=16M --quiet -- python3 "$TMP/greedy.py" 2>"$TMP/err")
-	assert_eq "$? $got" "0 8" "beyond --size malloc fails, the program goes on"
+	assert_eq "$? $got" "0 7" "beyond --size malloc fails, the program goes on"
 	note "$(cat "$TMP/err")"
 fi
 done_testing

@@ -103,6 +103,13 @@ void load_read(struct load *load, struct tm_channel *channel,
 	submit(channel, job);
 }
 
+static void check_done(const struct load *load, const struct load_job *job)
+{
+	if (job->err)
+		fail_msg("%s: %s", strerrordesc_np(-job->err),
+			 load->outcome->why);
+}
+
 static void check_read(struct load *load, struct load_job *job)
 {
 	size_t i;
@@ -111,7 +118,7 @@ static void check_read(struct load *load, struct load_job *job)
 		load->refused++;
 		return;
 	}
-	assert_int_equal(job->err, 0);
+	check_done(load, job);
 	for (i = 0; i < job->request.bytes; i++)
 		if (job->buf[i] != pattern_at(job->pattern, i))
 			fail_msg("wrong byte %zu of %zu", i,
@@ -137,7 +144,7 @@ void load_run(struct load *load, struct tm_channel *channel,
 				continue;
 			load->completed++;
 			if (job->request.kind == TM_REQUEST_WRITE) {
-				assert_int_equal(job->err, 0);
+				check_done(load, job);
 				load_read(load, channel, job);
 			} else {
 				check_read(load, job);
@@ -150,13 +157,14 @@ void load_run(struct load *load, struct tm_channel *channel,
 	assert_int_equal(tm_channel_under_way(channel), 0);
 }
 
-struct load *load_create(uint64_t base)
+struct load *load_create(uint64_t base, const struct load_outcome *outcome)
 {
 	struct load *load = calloc(1, sizeof(*load));
 	unsigned int i;
 
 	assert_non_null(load);
 	load->seed = 1;
+	load->outcome = outcome;
 	for (i = 0; i < LOAD_DEPTH; i++)
 		load->jobs[i].addr = base + i * LOAD_AREA_BYTES;
 	return load;

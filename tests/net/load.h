@@ -23,21 +23,22 @@ struct load_job {
 	int err;
 };
 
-struct load {
-	struct load_job jobs[LOAD_DEPTH];
-	unsigned int seed, refused, completed;
-};
-
 /** struct load_outcome - what load_ops were told; the context of a session */
 struct load_outcome {
 	atomic_uint lost, renewed;
 	char why[640];
 };
 
+struct load {
+	struct load_job jobs[LOAD_DEPTH];
+	unsigned int seed, refused, completed;
+	const struct load_outcome *outcome;
+};
+
 extern const struct tm_session_ops load_ops;
 
 /** load_create() - the areas are at base, base + LOAD_AREA_BYTES, ... */
-struct load *load_create(uint64_t base);
+struct load *load_create(uint64_t base, const struct load_outcome *outcome);
 void load_destroy(struct load *load);
 
 /** load_run() - write and read back until `target` requests completed */

@@ -97,7 +97,7 @@ static bool send_msg(struct connection *c, const struct tm_msg *msg,
 	struct tm_wire_header wire;
 
 	tm_msg_encode(msg, &wire);
-	switch (c->peer->lie) {
+	switch ((enum peer_lie)atomic_load(&c->peer->lie)) {
 	case PEER_MAGIC:
 		if (msg->type > TM_WIRE_WELCOME)
 			wire.magic ^= 0xff;

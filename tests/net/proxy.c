@@ -150,19 +150,28 @@ static bool move_bytes(struct flow *flow, size_t *bytes)
 	return true;
 }
 
+/* Returns false at the end of the connection. */
+static bool relay_down(struct pair *pair)
+{
+	struct flow *down = &pair->down;
+
+	if (!swallow)
+		return move_bytes(down, &pair->down_bytes);
+	/* Not what waits in the buffer, but what the server sends from now. */
+	if (recv(down->from, down->buffer, 1, 0) < 0)
+		return errno == EAGAIN;
+	swallow = false;
+	return false;
+}
+
 static void relay(unsigned int i)
 {
 	struct pair *pair = pairs[i];
 	size_t up_bytes = 0;
-	char byte;
 
-	if (swallow && recv(pair->down.from, &byte, 1, MSG_PEEK) == 1) {
-		swallow = false;
-		close_pair(i, true);
-		return;
-	}
-	if (!move_bytes(&pair->up, &up_bytes) ||
-	    !move_bytes(&pair->down, &pair->down_bytes))
+	if (!move_bytes(&pair->up, &up_bytes))
+		close_pair(i, false);
+	else if (!relay_down(pair))
 		close_pair(i, false);
 	else if (reset_every && pair->down_bytes >= reset_every)
 		close_pair(i, true);

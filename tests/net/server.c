@@ -22,7 +22,7 @@
 #include "tests/net/load.h"
 #include "tests/net/world.h"
 
-#define TIMEOUT_MS 2000
+#define TIMEOUT_MS 4000
 #define CAPACITY "32M"
 #define EXTENT_BYTES (4u << 20)
 #define NR_EXTENTS 8
@@ -118,7 +118,7 @@ static void operations(struct world *world)
 	struct tm_channel *channel = tm_session_channel(session, 0);
 	struct tm_channel *third = tm_session_channel(session, 2);
 	uint64_t base = reserve_all(channel), addr;
-	struct load *load = load_create(base);
+	struct load *load = load_create(base, &o);
 	char buf[4096];
 
 	load_run(load, channel, 1000);
@@ -189,7 +189,7 @@ static void through(struct world *world, void (*make)(struct world *world),
 	struct load_outcome o;
 	struct tm_session *session = open_session(world, 1, &o);
 	struct tm_channel *channel = tm_session_channel(session, 0);
-	struct load *load = load_create(reserve_all(channel));
+	struct load *load = load_create(reserve_all(channel), &o);
 	pthread_t thread;
 
 	pthread_create(&thread, NULL, trouble_run, &trouble);
@@ -232,13 +232,13 @@ static void make_stall(struct world *world)
 static void make_half_open(struct world *world)
 {
 	world_command(world, "drop");
-	usleep(1000000);
+	usleep(2500000);
 }
 
 static void make_hole(struct world *world)
 {
 	world_command(world, "hole");
-	usleep(1300000);
+	usleep(2500000);
 	world_command(world, "pass");
 }
 
@@ -252,7 +252,7 @@ static void make_pause(struct world *world)
 static void make_long_pause(struct world *world)
 {
 	kill(world->server, SIGSTOP);
-	usleep(1400000);
+	usleep(2500000);
 	kill(world->server, SIGCONT);
 }
 
@@ -262,8 +262,8 @@ static void network_trouble(void **state)
 	struct world world;
 
 	world_proxy(&world, CAPACITY, "10");
-	through(&world, make_resets, 5, 20);
-	through(&world, make_reset_every, 3, 10000);
+	through(&world, make_resets, 1, 20);
+	through(&world, make_reset_every, 1, 10000);
 	through(&world, make_stall, 0, 0);
 	through(&world, make_half_open, 1, 1);
 	through(&world, make_hole, 1, 2);
@@ -288,7 +288,7 @@ static uint64_t until_lost(struct world *world,
 	struct tm_session *session = open_session(world, 2, &o);
 	struct tm_channel *channel = tm_session_channel(session, 0);
 	struct tm_channel *other = tm_session_channel(session, 1);
-	struct load *load = load_create(reserve_all(channel));
+	struct load *load = load_create(reserve_all(channel), &o);
 	struct tm_request r = {.kind = TM_REQUEST_PING};
 	uint64_t start;
 	int i;
@@ -392,7 +392,7 @@ static void forked_child(void **state)
 	world_unix(&world, CAPACITY, "10");
 	session = open_session(&world, 2, &o);
 	channel = tm_session_channel(session, 0);
-	load = load_create(reserve_all(channel));
+	load = load_create(reserve_all(channel), &o);
 	pid = fork();
 	if (pid == 0) {
 		tm_session_forget(session);

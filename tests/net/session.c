@@ -24,7 +24,7 @@
 #include "tests/net/peer.h"
 
 #define DEPTH LOAD_DEPTH
-#define TIMEOUT_MS 800
+#define TIMEOUT_MS 1500
 
 static int try_open(struct peer *peer, unsigned int nr_channels,
 		    struct load_outcome *o, struct tm_session **session)
@@ -57,9 +57,9 @@ static struct tm_session *open_session(struct peer *peer,
 
 static void content(enum peer_lie lie, unsigned int target)
 {
-	struct load *load = load_create(0);
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
+	struct load *load = load_create(0, &o);
 	struct peer peer;
 
 	peer_start(&peer, lie);
@@ -94,9 +94,9 @@ static void content_in_pieces(void **state)
 
 static void content_over_cuts(void **state)
 {
-	struct load *load = load_create(0);
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
+	struct load *load = load_create(0, &o);
 	struct peer peer;
 
 	peer_start(&peer, PEER_CUTS);
@@ -115,7 +115,7 @@ static void reserve_and_discard(void **state)
 	struct tm_request r = {.kind = TM_REQUEST_RESERVE};
 	struct tm_channel *channel;
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
 	struct peer peer;
 
 	peer_start(&peer, PEER_HONEST);
@@ -145,7 +145,7 @@ static void reserve_and_discard(void **state)
 static void refused(enum peer_lie lie, int expected, const char *text)
 {
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
 	struct peer peer;
 	uint64_t start;
 
@@ -173,7 +173,7 @@ static void nobody_there(void **state)
 {
 	struct peer peer = {.address = "unix:/nonexistent/teramem"};
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
 
 	assert_int_equal(try_open(&peer, 1, &o, &session), -ECONNREFUSED);
 	assert_non_null(strstr(o.why, "is the server running?"));
@@ -192,11 +192,11 @@ static void nobody_there(void **state)
 /* Once open, the peer begins to lie: everything ends with -EIO, in time. */
 static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 {
-	struct load *load = load_create(0);
 	struct tm_session *session;
 	struct tm_channel *channel;
 	struct tm_request r = {.kind = TM_REQUEST_PING};
-	struct load_outcome o;
+	struct load_outcome o = {0};
+	struct load *load = load_create(0, &o);
 	struct peer peer;
 	uint64_t start;
 	int i;
@@ -258,7 +258,7 @@ static void idle(void **state)
 {
 	struct tm_session *session;
 	struct tm_channel *channel;
-	struct load_outcome o;
+	struct load_outcome o = {0};
 	struct peer peer;
 	uint64_t start;
 
@@ -291,7 +291,7 @@ static void grace_over(void **state)
 {
 	struct tm_request r = {.kind = TM_REQUEST_PING};
 	struct tm_session *session;
-	struct load_outcome o;
+	struct load_outcome o = {0};
 	struct peer peer;
 	uint64_t start;
 
@@ -333,7 +333,7 @@ static void lost_once(void **state)
 {
 	struct tm_session *session;
 	struct lane lanes[4];
-	struct load_outcome o;
+	struct load_outcome o = {0};
 	struct peer peer;
 	uint64_t start;
 	int i;

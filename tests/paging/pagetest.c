@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/paging/pattern.h"
 #include "tests/paging/remote.h"
@@ -39,6 +40,7 @@ static size_t nr_pages;
 static uint32_t *version;
 static uint64_t accesses, failures;
 static pthread_barrier_t barrier;
+static bool stop; /* changes between barriers only */
 
 static double now(void)
 {
@@ -69,27 +71,26 @@ static void *worker(void *arg)
 	double end = now() + opt.seconds;
 	char *at;
 
-	for (unsigned int pass = 0; opt.seconds ? now() < end
-						: pass < opt.passes;
-	     pass++) {
+	for (unsigned int pass = 0; !stop; pass++) {
 		for (size_t i = 0; i < n; i++) {
 			if (opt.seconds && i % 256 == 0 && now() >= end)
 				break;
 			page = choose(i, n, &random) * opt.threads + me;
 			at = memory + page * PAGE;
 			if (!page_check(at, page, version[page]) && bad++ > 10)
-				goto out;
+				_exit(1);
 			done++;
 			random = mix(random);
 			if (random % 100 >= opt.writes)
 				continue;
 			page_write(at, page, ++version[page]);
 		}
-		if (!opt.discard)
-			continue;
-		/* A part goes, and must come back as zeros. */
 		pthread_barrier_wait(&barrier);
-		if (!me) {
+		if (!me)
+			stop = opt.seconds ? now() >= end
+					   : pass + 1 >= opt.passes;
+		/* A part goes, and must come back as zeros. */
+		if (!me && opt.discard) {
 			size_t block = remote_block(), blocks, first;
 
 			blocks = opt.size / block;
@@ -105,7 +106,6 @@ static void *worker(void *arg)
 		}
 		pthread_barrier_wait(&barrier);
 	}
-out:
 	__atomic_add_fetch(&accesses, done, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&failures, bad, __ATOMIC_RELAXED);
 	return NULL;

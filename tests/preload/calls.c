@@ -275,6 +275,43 @@ static void fixed_mappings(void **state)
 	assert_int_equal(remote(), before);
 }
 
+/* Memory that is closed, or read-only, in parts comes and goes like the rest.
+ */
+static void protected_parts(void **state)
+{
+	const size_t nr = 12 * LARGE / PAGE, words = PAGE / sizeof(uint32_t);
+	size_t before = remote(), step = nr / 2;
+	uint32_t *p = mmap(NULL, nr * PAGE, RW, ANON, -1, 0);
+
+	for (size_t i = 0; i < nr; i++)
+		p[i * words] = (uint32_t)i;
+	/* Two at least must be possible, however little local memory is. */
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(mprotect(p + i * step * words, 7 * PAGE,
+					  i ? PROT_READ : PROT_NONE),
+				 0);
+	for (int turn = 0; turn < 3; turn++) {
+		for (size_t i = 7; i < nr; i++) {
+			assert_int_equal(p[i * words], i);
+			if (i < step || i >= step + 7)
+				p[i * words] = (uint32_t)i;
+		}
+	}
+	/* All of it at one time would leave nothing to page with. */
+	errno = 0;
+	if (mprotect(p, nr * PAGE, PROT_READ))
+		assert_int_equal(errno, ENOMEM);
+	assert_int_equal(madvise(p, LARGE, MADV_DONTNEED), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(mprotect(p, nr * PAGE, RW), 0);
+	for (size_t i = 0; i < nr; i++)
+		assert_int_equal(p[i * words]++, i);
+	assert_int_equal(madvise(p, LARGE, MADV_DONTNEED), 0);
+	assert_int_equal(p[0], 0);
+	assert_int_equal(munmap(p, nr * PAGE), 0);
+	assert_int_equal(remote(), before);
+}
+
 static void locks(void **state)
 {
 	size_t before = remote();
@@ -373,6 +410,7 @@ int main(void)
 		cmocka_unit_test(large_mappings_are_remote),
 		cmocka_unit_test(what_stays_with_the_kernel),
 		cmocka_unit_test(fixed_mappings),
+		cmocka_unit_test(protected_parts),
 		cmocka_unit_test(locks),
 		cmocka_unit_test(threads),
 		cmocka_unit_test(forked_children),

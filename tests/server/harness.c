@@ -19,6 +19,7 @@
 
 #include "common/auth.h"
 #include "tests/server/harness.h"
+#include "tests/server/peer.h"
 
 #define ARGS_MAX 24
 
@@ -27,7 +28,7 @@ static pid_t munged_pid;
 
 void sleep_ms(unsigned int ms)
 {
-	const struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+	const struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
 
 	nanosleep(&ts, NULL);
 }
@@ -56,6 +57,7 @@ const char *unix_address(const char *name)
 int setup_folder(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
+	peer_server_uid = getuid();
 	strcpy(folder_path, "/tmp/teramem-test-XXXXXX");
 	if (!mkdtemp(folder_path))
 		return -1;
@@ -159,8 +161,10 @@ int teardown_munged(void **state)
 
 static void spawn(struct server *server, va_list args)
 {
-	char *path = getenv("TERAMEMD"), *argv[ARGS_MAX] = { path };
-	int out[2], err[2], n = 1;
+	char *path = getenv("TERAMEMD");
+	/* The limit on locked memory is not these tests' matter. */
+	char *argv[ARGS_MAX] = {path, "--mlock=no"};
+	int out[2], err[2], n = 2;
 	pid_t parent = getpid();
 
 	assert_non_null(path);
@@ -206,7 +210,7 @@ static void reaped(struct server *server)
 
 void server_start(struct server *server, ...)
 {
-	struct pollfd pollfd = { .events = POLLIN };
+	struct pollfd pollfd = {.events = POLLIN};
 	struct json_object *line, *field;
 	char text[1024];
 	va_list args;
@@ -270,6 +274,7 @@ int server_run(struct server *server, ...)
 
 void server_stop(struct server *server)
 {
+	assert_true(server->pid > 0);
 	kill(server->pid, SIGTERM);
 	assert_int_equal(server_wait(server, 10000), 0);
 }

@@ -69,7 +69,7 @@ int as_user(uid_t uid, int (*test)(const struct server *server),
 #define require_root()                                                         \
 	do {                                                                   \
 		if (geteuid() != 0) {                                          \
-			print_message("needs root\n");                         \
+			print_message("# needs root\n");                       \
 			skip();                                                \
 		}                                                              \
 	} while (0)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -119,20 +120,20 @@ static void test_port_in_use(void **state)
 static void test_bad_options(void **state)
 {
 	static const char *const bad[][3] = {
-		{ "--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit" },
-		{ "--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address" },
-		{ "--capacity=1G", "--listen=tcp:127.0.0.1", "not an address" },
-		{ "--capacity=1G", "--listen=unix:relative", "path" },
-		{ "--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address" },
-		{ "--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity" },
-		{ "--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option" },
-		{ "--capacity=1G", "stray", "not expected" },
-		{ "--capacity=1G", "--grace=-1", "--grace" },
-		{ "--capacity=1G", "--lease-fd=999", "--lease-fd" },
-		{ "--capacity=1G", "--auth=none", "unknown (use" },
-		{ "--capacity=1G", "--mlock=maybe", "unknown (use" },
-		{ "--capacity=1G", "--threads=0", "at least 1" },
+		{"--capacity=1X", "--listen=tcp:127.0.0.1:0", "unknown unit"},
+		{"--capacity=1G", "--listen=udp:1.2.3.4:5", "not an address"},
+		{"--capacity=1G", "--listen=tcp:127.0.0.1", "not an address"},
+		{"--capacity=1G", "--listen=unix:relative", "path"},
+		{"--capacity=1G", "--listen=tcp:0.0.0.0:0", "--address"},
+		{"--capacity=0", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--extent=3M", "--listen=tcp:127.0.0.1:0", "--capacity"},
+		{"--nonsense", "--listen=tcp:127.0.0.1:0", "unknown option"},
+		{"--capacity=1G", "stray", "not expected"},
+		{"--capacity=1G", "--grace=-1", "--grace"},
+		{"--capacity=1G", "--lease-fd=999", "--lease-fd"},
+		{"--capacity=1G", "--auth=none", "unknown (use"},
+		{"--capacity=1G", "--mlock=maybe", "unknown (use"},
+		{"--capacity=1G", "--threads=0", "at least 1"},
 	};
 	size_t i;
 
@@ -327,7 +328,7 @@ static void test_sessions_cap(void **state)
 static void test_slow_client(void **state)
 {
 	static uint8_t data[1 << 20];
-	struct tm_msg msg = { .type = TM_WIRE_READ, .argument = sizeof(data) };
+	struct tm_msg msg = {.type = TM_WIRE_READ, .argument = sizeof(data)};
 	struct peer slow, second, other;
 	uint64_t start_ms;
 	int i, requests;
@@ -353,8 +354,10 @@ static void test_slow_client(void **state)
 		assert_int_equal(peer_receive(&slow, &msg, data, sizeof(data)),
 				 0);
 	/* Gone in the middle of a write: the server is none the worse. */
-	msg = (struct tm_msg){ .type = TM_WIRE_WRITE, .addr = msg.addr,
-			       .length = sizeof(data), .epoch = 1 };
+	msg = (struct tm_msg){.type = TM_WIRE_WRITE,
+			      .addr = msg.addr,
+			      .length = sizeof(data),
+			      .epoch = 1};
 	assert_int_equal(peer_send(&slow, msg, NULL), 0);
 	assert_int_equal(peer_send_raw(&slow, data, 1000), 0);
 	peer_close(&slow);
@@ -362,6 +365,149 @@ static void test_slow_client(void **state)
 	peer_close(&second);
 	peer_close(&other);
 	server_stop(&server);
+}
+
+/* ---- huge pages --------------------------------------------------------- */
+
+static uint64_t free_huge_pages(void)
+{
+	unsigned long long pages = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "HugePages_Free: %llu", &pages) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return pages;
+}
+
+static void test_no_huge_pages(void **state)
+{
+	/* More than any machine that runs this has reserved. */
+	assert_int_equal(server_run(&server, "--listen=tcp:127.0.0.1:0",
+				    "--capacity=32T", "--hugepages", NULL),
+			 1);
+	assert_said("vm.nr_hugepages");
+}
+
+static void test_huge_pages(void **state)
+{
+	static char data[4096], zeros[4096];
+	struct peer peer;
+	uint64_t addr;
+
+	if (free_huge_pages() < 4) {
+		print_message("# needs 4 free huge pages (vm.nr_hugepages)\n");
+		skip();
+	}
+	server_start(&server, "--listen", unix_address("s"), "--capacity=8M",
+		     "--hugepages", NULL);
+	assert_int_equal(peer_open(&peer, server.address, false), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	memset(data, 1, sizeof(data));
+	assert_int_equal(peer_write(&peer, addr, data, sizeof(data)), 0);
+	assert_int_equal(peer_release(&peer, addr), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	/* The same pages again, wiped. */
+	assert_int_equal(peer_read(&peer, 0, data, sizeof(data)), 0);
+	assert_memory_equal(data, zeros, sizeof(data));
+	peer_close(&peer);
+	server_stop(&server);
+}
+
+/* ---- locked memory ------------------------------------------------------ */
+
+static int without_lock(const struct server *s)
+{
+	const struct rlimit limit = {1 << 20, 1 << 20};
+
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	if (server_run(&server, "--listen=tcp:127.0.0.1:0", "--capacity=64M",
+		       "--mlock=require", NULL) != 1)
+		return 1;
+	return strstr(server.err, "raise 'ulimit -l'") ? 0 : 2;
+}
+
+static void test_mlock_required(void **state)
+{
+	require_root();
+	assert_int_equal(as_user(NOBODY, without_lock, NULL), 0);
+	/* Where it is allowed, it serves. */
+	start("--mlock=require");
+	server_stop(&server);
+	assert_string_equal(server.err, "");
+}
+
+/* ---- a memory cgroup that is too small ---------------------------------- */
+
+static int write_text(const char *dir, const char *file, const char *text)
+{
+	char path[256];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n < 0 ? -1 : 0;
+}
+
+/* Version 1, or version 2 where the controller is on. */
+static bool make_cgroup(char *dir, size_t len, const char *limit)
+{
+	snprintf(dir, len, "/sys/fs/cgroup/memory/teramem-test-%d", getpid());
+	if (mkdir(dir, 0755) == 0) {
+		if (!write_text(dir, "memory.limit_in_bytes", limit))
+			return true;
+		rmdir(dir);
+	}
+	snprintf(dir, len, "/sys/fs/cgroup/teramem-test-%d", getpid());
+	if (mkdir(dir, 0755) == 0) {
+		if (!write_text(dir, "memory.max", limit))
+			return true;
+		rmdir(dir);
+	}
+	return false;
+}
+
+/* The server refuses in time, and lives. */
+static void test_cgroup_limit(void **state)
+{
+	char dir[128], pid[16];
+	struct peer peer;
+	uint64_t addr;
+	int i, status;
+
+	require_root();
+	if (!make_cgroup(dir, sizeof(dir), "134217728")) {
+		print_message("# needs a memory cgroup that can be made\n");
+		skip();
+	}
+	server_start(&server, "--listen", unix_address("s"), "--capacity=1G",
+		     NULL);
+	snprintf(pid, sizeof(pid), "%d", server.pid);
+	assert_int_equal(write_text(dir, "cgroup.procs", pid), 0);
+	assert_int_equal(peer_open(&peer, server.address, false), 0);
+	for (i = 0; i < 32; i++) {
+		status = peer_reserve(&peer, &addr);
+		if (status)
+			break;
+	}
+	assert_int_equal(status, TM_STATUS_NO_MEMORY);
+	assert_in_range(i, 8, 31);
+	/* What was given back can be had again. */
+	assert_int_equal(peer_release(&peer, addr), 0);
+	assert_int_equal(peer_reserve(&peer, &addr), 0);
+	peer_close(&peer);
+	server_stop(&server);
+	assert_non_null(strstr(server.err, "is left on this machine"));
+	assert_return_code(rmdir(dir), errno);
 }
 
 int main(void)
@@ -383,6 +529,10 @@ int main(void)
 		cmocka_unit_test(test_channels_cap),
 		cmocka_unit_test(test_sessions_cap),
 		cmocka_unit_test(test_slow_client),
+		cmocka_unit_test(test_no_huge_pages),
+		cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test(test_mlock_required),
+		cmocka_unit_test(test_cgroup_limit),
 	};
 
 	return cmocka_run_group_tests(tests, setup_folder, teardown_folder);

@@ -37,8 +37,8 @@ uint8_t *__real_tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 
 /* Returns bytes that differ from @right, or NULL if there are none. */
 typedef const uint8_t *damage_fn(struct tm_store *store, uint64_t addr,
-			      const uint8_t *right, uint32_t bytes,
-			      uint64_t random);
+				 const uint8_t *right, uint32_t bytes,
+				 uint64_t random);
 
 static damage_fn zero, stale, misdirect, flip;
 
@@ -46,10 +46,10 @@ static const struct {
 	const char *name;
 	damage_fn *damage;
 } kinds[] = {
-	{ "zero", zero },
-	{ "stale", stale },
-	{ "misdirect", misdirect },
-	{ "flip", flip },
+	{"zero", zero},
+	{"stale", stale},
+	{"misdirect", misdirect},
+	{"flip", flip},
 };
 
 static damage_fn *kind;
@@ -110,9 +110,9 @@ static const uint8_t *flip(struct tm_store *store, uint64_t addr,
 {
 	static uint8_t *copies[COPIES];
 	static unsigned int next;
-	uint8_t **copy = &copies[__atomic_fetch_add(&next, 1,
-						    __ATOMIC_RELAXED) %
-				 COPIES];
+	uint8_t **copy =
+		&copies[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) %
+			COPIES];
 
 	free(*copy);
 	*copy = malloc(bytes);
@@ -153,10 +153,9 @@ uint8_t *__wrap_tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 		return right;
 	pthread_mutex_lock(&lock);
 	if (!older)
-		older = mmap(NULL, store->capacity_bytes,
-			     PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			     0);
+		older = mmap(
+			NULL, store->capacity_bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	pthread_mutex_unlock(&lock);
 	if (older == MAP_FAILED)
 		abort();

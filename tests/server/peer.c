@@ -13,9 +13,11 @@
 #include "common/dial.h"
 #include "tests/server/peer.h"
 
+uid_t peer_server_uid;
+
 int peer_connect(struct peer *peer, const char *address)
 {
-	const struct timeval patience = { .tv_sec = 10 };
+	const struct timeval patience = {.tv_sec = 10};
 	struct tm_address list[TM_ADDRESSES_MAX];
 	char why[160];
 	int err;
@@ -105,8 +107,8 @@ int peer_receive(struct peer *peer, struct tm_msg *msg, void *payload,
 	err = receive(peer, &header, sizeof(header));
 	if (err)
 		return err;
-	if (tm_msg_decode(&header, (header.type & ~TM_WIRE_REPLY) >=
-					   TM_WIRE_RESERVE,
+	if (tm_msg_decode(&header,
+			  (header.type & ~TM_WIRE_REPLY) >= TM_WIRE_RESERVE,
 			  msg, &why)) {
 		fprintf(stderr, "bad reply: %s\n", why);
 		return -EPROTO;
@@ -166,15 +168,13 @@ void peer_fill_auth(struct peer *peer, struct tm_wire_auth *auth)
 
 int peer_send_auth(struct peer *peer, const struct tm_wire_auth *auth)
 {
-	struct tm_msg msg = { .type = TM_WIRE_AUTH, .length = sizeof(*auth) };
+	struct tm_msg msg = {.type = TM_WIRE_AUTH, .length = sizeof(*auth)};
 	char *cred, why[200];
 	int err;
 
 	if (!peer->munge)
 		return peer_send(peer, msg, auth);
-	/* The servers under test run as the test's first user. */
-	err = tm_auth_munge_encode(auth, sizeof(*auth),
-				   getuid() == 65534 ? 0 : getuid(), &cred,
+	err = tm_auth_munge_encode(auth, sizeof(*auth), peer_server_uid, &cred,
 				   why, sizeof(why));
 	if (err) {
 		fprintf(stderr, "%s\n", why);
@@ -192,8 +192,7 @@ int peer_welcome(struct peer *peer, uint32_t channel)
 	struct tm_msg reply;
 	int ret;
 
-	ret = peer_receive(peer, &reply, &peer->welcome,
-			   sizeof(peer->welcome));
+	ret = peer_receive(peer, &reply, &peer->welcome, sizeof(peer->welcome));
 	if (ret)
 		return ret;
 	if (reply.type != TM_WIRE_WELCOME)
@@ -248,7 +247,7 @@ int peer_attach(struct peer *peer, const struct peer *first, uint32_t channel,
 
 int peer_reserve(struct peer *peer, uint64_t *addr)
 {
-	const struct tm_msg msg = { .type = TM_WIRE_RESERVE };
+	const struct tm_msg msg = {.type = TM_WIRE_RESERVE};
 	struct tm_msg reply;
 	int ret = peer_call(peer, msg, NULL, &reply, NULL, 0);
 
@@ -296,7 +295,7 @@ int peer_read(struct peer *peer, uint64_t addr, void *data, uint32_t bytes)
 
 int peer_ping(struct peer *peer)
 {
-	const struct tm_msg msg = { .type = TM_WIRE_PING };
+	const struct tm_msg msg = {.type = TM_WIRE_PING};
 	struct tm_msg reply;
 
 	return peer_call(peer, msg, NULL, &reply, NULL, 0);
@@ -304,7 +303,7 @@ int peer_ping(struct peer *peer)
 
 int peer_stat(struct peer *peer, struct tm_wire_stat *stat)
 {
-	const struct tm_msg msg = { .type = TM_WIRE_STAT };
+	const struct tm_msg msg = {.type = TM_WIRE_STAT};
 	struct tm_msg reply;
 
 	return peer_call(peer, msg, NULL, &reply, stat, sizeof(*stat));
@@ -312,7 +311,7 @@ int peer_stat(struct peer *peer, struct tm_wire_stat *stat)
 
 int peer_bye(struct peer *peer)
 {
-	const struct tm_msg msg = { .type = TM_WIRE_BYE };
+	const struct tm_msg msg = {.type = TM_WIRE_BYE};
 	struct tm_msg reply;
 	int ret = peer_send(peer, msg, NULL);
 

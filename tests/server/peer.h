@@ -25,6 +25,9 @@ struct peer {
 	struct tm_wire_welcome welcome;
 };
 
+/* Who runs the servers under test, for credentials. */
+extern uid_t peer_server_uid;
+
 /** peer_connect() - 0 or -errno */
 int peer_connect(struct peer *peer, const char *address);
 void peer_close(struct peer *peer);

@@ -146,8 +146,8 @@ static void test_capacity(void **state)
 /* A RESERVE that waits holds nothing else up, and is served in the end. */
 static void test_reserve_waits(void **state)
 {
-	const struct tm_msg reserve = { .type = TM_WIRE_RESERVE, .id = 777 };
-	const struct tm_msg ping = { .type = TM_WIRE_PING, .id = 778 };
+	const struct tm_msg reserve = {.type = TM_WIRE_RESERVE, .id = 777};
+	const struct tm_msg ping = {.type = TM_WIRE_PING, .id = 778};
 	struct peer other;
 	struct tm_msg msg;
 	uint64_t addr;
@@ -213,7 +213,7 @@ static void test_remanence(void **state)
 /* An extent with a WRITE under way is not given to anybody else. */
 static void test_release_under_way(void **state)
 {
-	struct tm_msg msg = { .type = TM_WIRE_WRITE, .length = EXTENT };
+	struct tm_msg msg = {.type = TM_WIRE_WRITE, .length = EXTENT};
 	static uint8_t data[EXTENT];
 	struct tm_wire_header header;
 	struct peer second;
@@ -234,7 +234,7 @@ static void test_release_under_way(void **state)
 
 static void test_discard(void **state)
 {
-	struct tm_msg msg = { .type = TM_WIRE_DISCARD, .argument = 4096 };
+	struct tm_msg msg = {.type = TM_WIRE_DISCARD, .argument = 4096};
 	struct tm_wire_stat stat;
 	struct tm_msg reply;
 
@@ -267,8 +267,10 @@ static void test_epochs(void **state)
 
 	/* A late write with the old epoch is refused, and does not land. */
 	memset(data, 3, sizeof(data));
-	msg = (struct tm_msg){ .type = TM_WIRE_WRITE, .addr = addr,
-			       .length = sizeof(data), .epoch = 1 };
+	msg = (struct tm_msg){.type = TM_WIRE_WRITE,
+			      .addr = addr,
+			      .length = sizeof(data),
+			      .epoch = 1};
 	assert_int_equal(peer_call(&renewed, msg, data, &msg, NULL, 0),
 			 TM_STATUS_STALE);
 	assert_int_equal(peer_read(&renewed, addr, data, sizeof(data)), 0);
@@ -309,8 +311,7 @@ static void assert_hung_up(struct peer *p)
 {
 	struct tm_msg msg;
 
-	assert_int_equal(peer_receive(p, &msg, NULL, 0),
-			 TM_STATUS_BAD_MESSAGE);
+	assert_int_equal(peer_receive(p, &msg, NULL, 0), TM_STATUS_BAD_MESSAGE);
 	assert_int_equal(peer_receive(p, &msg, NULL, 0), PEER_EOF);
 	peer_close(p);
 }
@@ -318,15 +319,15 @@ static void assert_hung_up(struct peer *p)
 static void test_malformed(void **state)
 {
 	static const struct tm_msg bad[] = {
-		{ .type = TM_WIRE_READ, .argument = TM_PROTO_IO_MAX + 1 },
-		{ .type = TM_WIRE_READ, .argument = 0 },
-		{ .type = TM_WIRE_READ, .argument = 8, .addr = UINT64_MAX - 3 },
-		{ .type = TM_WIRE_WRITE, .length = TM_PROTO_IO_MAX + 1 },
-		{ .type = TM_WIRE_WRITE, .length = 0 },
-		{ .type = TM_WIRE_PING, .length = 1 },
-		{ .type = TM_WIRE_PING, .epoch = 2 },
-		{ .type = TM_WIRE_PING, .reply = true },
-		{ .type = TM_WIRE_PING, .status = TM_STATUS_BUSY },
+		{.type = TM_WIRE_READ, .argument = TM_PROTO_IO_MAX + 1},
+		{.type = TM_WIRE_READ, .argument = 0},
+		{.type = TM_WIRE_READ, .argument = 8, .addr = UINT64_MAX - 3},
+		{.type = TM_WIRE_WRITE, .length = TM_PROTO_IO_MAX + 1},
+		{.type = TM_WIRE_WRITE, .length = 0},
+		{.type = TM_WIRE_PING, .length = 1},
+		{.type = TM_WIRE_PING, .epoch = 2},
+		{.type = TM_WIRE_PING, .reply = true},
+		{.type = TM_WIRE_PING, .status = TM_STATUS_BUSY},
 	};
 	struct peer p;
 	size_t i;
@@ -373,9 +374,9 @@ static void test_garbage(void **state)
 
 static void test_out_of_order(void **state)
 {
-	const struct tm_msg read = { .type = TM_WIRE_READ, .argument = 64 };
-	const struct tm_msg hello = { .type = TM_WIRE_HELLO,
-				      .length = sizeof(struct tm_wire_hello) };
+	const struct tm_msg read = {.type = TM_WIRE_READ, .argument = 64};
+	const struct tm_msg hello = {.type = TM_WIRE_HELLO,
+				     .length = sizeof(struct tm_wire_hello)};
 	static const uint8_t zeros[TM_PROTO_HANDSHAKE_MAX];
 	struct tm_wire_auth auth;
 	struct tm_msg msg;
@@ -425,9 +426,10 @@ static void test_pipelined(void **state)
 	pid = fork();
 	assert_return_code(pid, errno);
 	for (i = 0; i < N && pid == 0; i++) {
-		msg = (struct tm_msg){ .type = i % 3 ? TM_WIRE_READ
-						     : TM_WIRE_WRITE,
-				       .id = 1000 + i, .addr = addr };
+		msg = (struct tm_msg){.type = i % 3 ? TM_WIRE_READ
+						    : TM_WIRE_WRITE,
+				      .id = 1000 + i,
+				      .addr = addr};
 		if (i % 3)
 			msg.argument = sizeof(data);
 		else

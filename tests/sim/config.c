@@ -34,8 +34,7 @@ static unsigned int perhaps(unsigned int most)
 
 static void draw_servers(struct sim_config *c)
 {
-	u32 needed = (u32)(c->pager.nr_blocks + c->extent_slots - 1) /
-		     c->extent_slots;
+	u32 needed = (u32)(c->nr_used + c->extent_slots - 1) / c->extent_slots;
 	u32 total = 0, i;
 
 	/* Exactly enough, plenty, or (rarely) too little. */
@@ -61,6 +60,47 @@ static void draw_servers(struct sim_config *c)
 	}
 }
 
+/* Small ones contend most; large ones have shards; sparse ones many leaves. */
+static void draw_blocks(struct sim_config *c)
+{
+	struct tm_pager_config *p = &c->pager;
+	u32 most = c->extent_slots * SIM_EXTENTS_MAX / 2;
+
+	c->row = SIM_USED_MAX;
+	switch (sim_random(8)) {
+	case 0:
+		c->nr_used = between(most / 2, most);
+		p->nr_frames = between(c->nr_used / 3, c->nr_used);
+		break;
+	case 1:
+		c->row = 3;
+		c->gap = 125;
+		c->nr_used = between(most / 2, most);
+		p->nr_frames = between(4, 40);
+		break;
+	default:
+		c->nr_used = between(16, most < 400 ? most : 400);
+		p->nr_frames = sim_random(3) ? between(4, c->nr_used / 2)
+					     : between(4, 12);
+	}
+	if (p->nr_frames < 4)
+		p->nr_frames = 4;
+	if (p->nr_frames > SIM_FRAMES_MAX)
+		p->nr_frames = SIM_FRAMES_MAX;
+	p->nr_blocks = sim_address(c, c->nr_used - 1) + 1 + between(0, 64);
+}
+
+u64 sim_address(const struct sim_config *c, u64 index)
+{
+	return index / c->row * (c->row + c->gap) + index % c->row;
+}
+
+bool sim_no_memory(void)
+{
+	return !sim.calm &&
+	       sim_chance(sim.creating ? 100 : sim.config.no_memory);
+}
+
 void sim_config_draw(struct sim_config *c, u64 seed)
 {
 	struct tm_pager_config *p = &c->pager;
@@ -70,13 +110,7 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->seed = seed;
 	p->nr_servers = between(1, SIM_SERVERS_MAX);
 	c->extent_slots = between(1, SIM_EXTENT_SLOTS_MAX);
-	p->nr_blocks = between(16, c->extent_slots * SIM_EXTENTS_MAX / 2);
-	if (p->nr_blocks > SIM_BLOCKS_MAX)
-		p->nr_blocks = SIM_BLOCKS_MAX;
-	p->nr_frames = sim_random(3) ? between(4, (u32)p->nr_blocks / 2) :
-				       between(4, 12);
-	if (p->nr_frames > SIM_FRAMES_MAX)
-		p->nr_frames = SIM_FRAMES_MAX;
+	draw_blocks(c);
 	p->block_shift = between(TM_BLOCK_SHIFT_MIN, TM_BLOCK_SHIFT_MAX);
 	p->nr_lanes = between(1, SIM_LANES_MAX);
 	p->io_depth = between(1, 32);
@@ -107,5 +141,8 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->map_error = sim_random(4) ? 0 : perhaps(5);
 	c->limit = perhaps(10);
 	c->discard = perhaps(20);
+	c->no_memory = sim_random(4) ? 0 : perhaps(1000);
+	if (c->no_memory > 800)
+		c->no_memory = 1000;
 	c->abandon = perhaps(20);
 }

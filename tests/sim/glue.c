@@ -84,7 +84,8 @@ static int glue_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 	op_enter(block);
 	f = frame_of(block, frame);
 	if (flags & TM_MAP_ZERO) {
-		sim_check(f->state == FRAME_FREE, "new block %llu in used frame",
+		sim_check(f->state == FRAME_FREE,
+			  "new block %llu in used frame",
 			  (unsigned long long)block);
 		sim_check(b->frame == TM_NO_FRAME, "block %llu mapped twice",
 			  (unsigned long long)block);
@@ -137,10 +138,10 @@ static int glue_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 		/* Without a cache only writing is taken away. */
 		if (c->pager.can_cache || c->exact_dirty)
 			page_clear(block);
-		answer = !c->exact_dirty ? TM_UNMAP_UNKNOWN :
-			 f->dirty && c->sabotage != SABOTAGE_DIRTY ?
-					   TM_UNMAP_DIRTY :
-					   TM_UNMAP_CLEAN;
+		answer = !c->exact_dirty ? TM_UNMAP_UNKNOWN
+			 : f->dirty && c->sabotage != SABOTAGE_DIRTY
+				 ? TM_UNMAP_DIRTY
+				 : TM_UNMAP_CLEAN;
 	}
 	sim_trace("unmap block %llu frame %u: %d", (unsigned long long)block,
 		  frame, answer);
@@ -206,17 +207,18 @@ static u32 glue_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 glue_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct sim_frame *f = stable_frame(block, frame, "fingerprint");
-	u64 hash = 0;
+	u64 hash = 0, any = 0;
 	unsigned int i;
 
 	if (sim.config.sabotage == SABOTAGE_FINGERPRINT)
 		return 1;
 	for (i = 0; i < SIM_WORDS; i++) {
+		any |= f->content.word[i];
 		hash ^= f->content.word[i];
 		hash *= 0x9e3779b97f4a7c15ull;
 		hash ^= hash >> 29;
 	}
-	return hash;
+	return any ? hash | 1 : 0;
 }
 
 static void glue_fetch(void *ctx, struct tm_io *io)
@@ -224,8 +226,8 @@ static void glue_fetch(void *ctx, struct tm_io *io)
 	unsigned int i;
 
 	for (i = 0; i < io->nr; i++) {
-		struct sim_frame *f = frame_of(io->seg[i].block,
-					       io->seg[i].frame);
+		struct sim_frame *f =
+			frame_of(io->seg[i].block, io->seg[i].frame);
 
 		sim_check(f->state == FRAME_FREE, "fetch into used frame %u",
 			  io->seg[i].frame);

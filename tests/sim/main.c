@@ -30,8 +30,8 @@ void sim_trace(const char *fmt, ...)
 	va_list args;
 	int n;
 
-	n = snprintf(line, sizeof(trace[0]), "%8llu %10llu us: ",
-		     (unsigned long long)sim.step,
+	n = snprintf(line, sizeof(trace[0]),
+		     "%8llu %10llu us: ", (unsigned long long)sim.step,
 		     (unsigned long long)(sim.now / 1000));
 	va_start(args, fmt);
 	vsnprintf(line + n, sizeof(trace[0]) - (size_t)n, fmt, args);
@@ -68,9 +68,9 @@ void sim_fail(const char *fmt, ...)
 /* The core stopped itself, crashed, or hangs: say where. */
 static void on_signal(int signal)
 {
-	report(signal == SIGILL	 ? "TM_BUG_ON" :
-	       signal == SIGALRM ? "hangs" :
-				   "crash");
+	report(signal == SIGILL	   ? "TM_BUG_ON"
+	       : signal == SIGALRM ? "hangs"
+				   : "crash");
 	_exit(1);
 }
 
@@ -101,9 +101,9 @@ static void check_stats(void)
 			       tm_lane_stats(tm_pager_lane(sim.pager, i)));
 	fetches = all.fetch_requests;
 	sim_check(fetches == sim.fetches, "counted %llu of %llu fetches",
-		  (unsigned long long)fetches,
-		  (unsigned long long)sim.fetches);
-	sim_check(all.store_requests == sim.stores, "counted %llu of %llu stores",
+		  (unsigned long long)fetches, (unsigned long long)sim.fetches);
+	sim_check(all.store_requests == sim.stores,
+		  "counted %llu of %llu stores",
 		  (unsigned long long)all.store_requests,
 		  (unsigned long long)sim.stores);
 	sim_check(all.faults == sim.faults, "counted %llu of %llu faults",
@@ -114,16 +114,25 @@ static void check_stats(void)
 		  "more prefetches used than done");
 }
 
-static void check_usage(u64 used_most)
+static void check_usage(u64 used_most, bool empty)
 {
 	struct tm_pager_usage usage;
 
 	tm_pager_usage(sim.pager, &usage);
 	sim_check(usage.idle, "not idle when nothing is under way");
 	sim_check(!usage.waiting_faults, "waiting faults at rest");
-	sim_check(usage.used_frames <= used_most, "%llu frames used, limit %llu",
+	sim_check(usage.used_frames <= used_most,
+		  "%llu frames used, limit %llu",
 		  (unsigned long long)usage.used_frames,
 		  (unsigned long long)used_most);
+	if (!empty)
+		return;
+	sim_check(!usage.used_frames && !usage.remote_blocks &&
+			  !usage.lost_blocks,
+		  "%llu frames, %llu remote and %llu lost blocks at the end",
+		  (unsigned long long)usage.used_frames,
+		  (unsigned long long)usage.remote_blocks,
+		  (unsigned long long)usage.lost_blocks);
 }
 
 static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
@@ -136,7 +145,15 @@ static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
 	nr_traced = 0;
 	sim_config_draw(&sim.config, seed);
 	sim.config.sabotage = sabotage;
+	sim.creating = true;
 	err = tm_pager_create(&sim.config.pager, &glue_ops, NULL, &sim.pager);
+	sim_check(!err || err == -ENOMEM, "tm_pager_create: %d", err);
+	sim.creating = false;
+	sim.calm = true;
+	if (err)
+		err = tm_pager_create(&sim.config.pager, &glue_ops, NULL,
+				      &sim.pager);
+	sim.calm = false;
 	sim_check(!err, "tm_pager_create: %d", err);
 	tm_pager_extents_limit_set(sim.pager, sim.config.extents_limit);
 	sched_init();
@@ -155,11 +172,12 @@ static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
 	program_sweep();
 	run_until(program_idle, "reading all blocks");
 	run_until(quiet, "background work");
-	check_usage(sim.config.pager.nr_frames);
+	check_usage(sim.config.pager.nr_frames, false);
 	program_discard_all();
 	run_until(program_idle, "discard");
 	run_until(quiet, "background work after discard");
-	check_usage(0);
+	check_usage(0, true);
+	net_check_empty();
 	check_stats();
 	glue_check_empty();
 	alarm(0);
@@ -190,12 +208,12 @@ static enum sim_sabotage sabotage_find(const char *name)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "runs", required_argument, NULL, 'r' },
-		{ "steps", required_argument, NULL, 'n' },
-		{ "sabotage", required_argument, NULL, 'x' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
+		{"seed", required_argument, NULL, 's'},
+		{"runs", required_argument, NULL, 'r'},
+		{"steps", required_argument, NULL, 'n'},
+		{"sabotage", required_argument, NULL, 'x'},
+		{"verbose", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
 	};
 	u64 seed = 1, runs = 1, steps = 10000, i, all_steps = 0, accesses = 0;
 	u64 faults = 0, failed = 0;
@@ -233,7 +251,8 @@ int main(int argc, char **argv)
 		faults += sim.faults;
 		failed += sim.failed_accesses;
 	}
-	printf("%llu runs, %llu steps, %llu accesses, %llu faults, %llu failed for a cause, 0 wrong bytes\n",
+	printf("%llu runs, %llu steps, %llu accesses, %llu faults, %llu failed "
+	       "for a cause, 0 wrong bytes\n",
 	       (unsigned long long)runs, (unsigned long long)all_steps,
 	       (unsigned long long)accesses, (unsigned long long)faults,
 	       (unsigned long long)failed);

@@ -211,8 +211,7 @@ static void deliver_store(struct net_request *r)
 		b->causes &= ~CAUSE_DAMAGED;
 		b->damaged = 0;
 		if (disturbed(sim.config.damage)) {
-			content_damage(&slot[i].content, &slot[i],
-					       r->server);
+			content_damage(&slot[i].content, &slot[i], r->server);
 			slot_damaged(&slot[i]);
 			sim_trace("damaged copy of block %llu",
 				  (unsigned long long)block);
@@ -365,10 +364,10 @@ static void run_complete(struct sim_task *task, struct tm_lane *lane)
 	r->kind = NONE;
 	under_way--;
 	sim_trace("%s server %u addr %llx ends: %d",
-		  kind == FETCH	  ? "fetch" :
-		  kind == STORE	  ? "store" :
-		  kind == RESERVE ? "reserve" :
-				    "discard",
+		  kind == FETCH	    ? "fetch"
+		  : kind == STORE   ? "store"
+		  : kind == RESERVE ? "reserve"
+				    : "discard",
 		  server, (unsigned long long)addr, status);
 	if (kind == FETCH)
 		tm_pager_fetched(io, status);
@@ -387,8 +386,8 @@ bool net_complete(void)
 	i = (unsigned int)sim_random(nr_requests);
 	for (k = 0; k < nr_requests; k++, i = (i + 1) % nr_requests) {
 		struct net_request *r = &requests[i];
-		const struct sim_task task = { .run = run_complete,
-					       .request = r };
+		const struct sim_task task = {.run = run_complete,
+					      .request = r};
 
 		if (r->kind == NONE || !r->delivered || r->again ||
 		    r->complete_ns > sim.now || !sched_lane_idle(r->lane))
@@ -404,8 +403,8 @@ void net_next(u64 *when)
 	const struct net_request *r;
 
 	for (r = requests; r < requests + nr_requests; r++) {
-		u64 ns = !r->delivered || r->again ? r->deliver_ns :
-						     r->complete_ns;
+		u64 ns = !r->delivered || r->again ? r->deliver_ns
+						   : r->complete_ns;
 
 		if (r->kind != NONE && ns < *when)
 			*when = ns;
@@ -415,6 +414,25 @@ void net_next(u64 *when)
 unsigned int net_under_way(void)
 {
 	return under_way;
+}
+
+/*
+ * The servers were told of everything that is not needed any more. (What a
+ * refused store left behind is not worth telling.)
+ */
+void net_check_empty(void)
+{
+	unsigned int i, k;
+
+	if (sim.config.refuse_store)
+		return;
+	for (i = 0; i < sim.config.pager.nr_servers; i++)
+		for (k = 0; sim.server[i].alive && k < SIM_SLOTS_MAX; k++)
+			sim_check(sim.server[i].slot[k].owner == SIM_NO_BLOCK,
+				  "server %u still keeps block %llu", i,
+				  (unsigned long long)sim.server[i]
+					  .slot[k]
+					  .owner);
 }
 
 /* Are the block's bytes in local memory, for good? */
@@ -442,6 +460,7 @@ void net_server_lost(unsigned int server)
 	struct net_request *r;
 	unsigned int i;
 
+	sim_trace("server %u is lost", server);
 	s->alive = false;
 	for (i = 0; i < SIM_SLOTS_MAX; i++)
 		if (s->slot[i].owner != SIM_NO_BLOCK &&
@@ -463,9 +482,10 @@ static struct net_request *submit_io(enum kind kind, struct tm_io *io)
 	const struct tm_pager_config *p = &sim.config.pager;
 	struct net_request *r;
 
-	sim_check(io->nr >= 1 && io->nr <= TM_IO_BLOCKS &&
-			  (io->nr == 1 || io->nr * block_bytes() <= p->io_bytes),
-		  "request of %u blocks", io->nr);
+	sim_check(
+		io->nr >= 1 && io->nr <= TM_IO_BLOCKS &&
+			(io->nr == 1 || io->nr * block_bytes() <= p->io_bytes),
+		"request of %u blocks", io->nr);
 	sim_trace("%s block %llu frame %u, %u blocks, server %u addr %llx",
 		  kind == FETCH ? "fetch" : "store",
 		  (unsigned long long)io->seg[0].block, io->seg[0].frame,

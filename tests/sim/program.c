@@ -8,6 +8,8 @@
 
 /* A wait without any sign is an error: it never ends. */
 #define WAIT_MAX_NS (20000 * SIM_MS)
+/* With too little memory, one after the other is given up or served. */
+#define WAIT_TIGHT_MAX_NS (200000 * SIM_MS)
 #define DISCARDS_MAX 4
 
 enum pattern {
@@ -29,7 +31,7 @@ static u64 swept, nr_to_sweep;
 
 static void thread_redirect(struct sim_thread *t)
 {
-	u64 nr = sim.config.pager.nr_blocks;
+	u64 nr = sim.config.nr_used;
 
 	t->pattern = (unsigned int)sim_random(NR_PATTERNS);
 	t->next = sim_random(nr);
@@ -48,7 +50,7 @@ void program_init(void)
 
 static void choose(struct sim_thread *t)
 {
-	u64 nr = sim.config.pager.nr_blocks;
+	u64 nr = sim.config.nr_used;
 
 	if (!sim_random(100))
 		thread_redirect(t);
@@ -63,6 +65,7 @@ static void choose(struct sim_thread *t)
 		t->block = t->next;
 		t->next = (t->next + (u64)t->stride + nr) % nr;
 	}
+	t->block = sim_address(&sim.config, t->block);
 	t->write = sim_random(100) < sim.config.write_percent;
 }
 
@@ -91,7 +94,8 @@ static void touch(struct sim_thread *t, struct sim_frame *f)
 		memset(&f->content, 0, sizeof(f->content));
 		break;
 	case 2:
-		f->content.word[sim_random(SIM_WORDS)] ^= 1ull << sim_random(64);
+		f->content.word[sim_random(SIM_WORDS)] ^= 1ull
+							  << sim_random(64);
 		break;
 	default:
 		for (i = 0; i < SIM_WORDS; i++)
@@ -109,13 +113,13 @@ static void run_fault(struct sim_task *task, struct tm_lane *lane)
 	result = tm_pager_fault(lane, t->block, t->write, t->since);
 	sim_trace("fault on block %llu: %s", (unsigned long long)t->block,
 		  result == TM_FAULT_DONE ? "done" : "pending");
-	t->state = result == TM_FAULT_DONE || t->woken ? THREAD_RUN :
-							 THREAD_WAITING;
+	t->state = result == TM_FAULT_DONE || t->woken ? THREAD_RUN
+						       : THREAD_WAITING;
 }
 
 static bool thread_step(struct sim_thread *t)
 {
-	struct sim_task task = { .run = run_fault, .thread = t };
+	struct sim_task task = {.run = run_fault, .thread = t};
 	struct sim_block *b;
 	unsigned int lane;
 
@@ -123,7 +127,7 @@ static bool thread_step(struct sim_thread *t)
 		if (!sim.calm) {
 			choose(t);
 		} else if (swept < nr_to_sweep) {
-			t->block = swept++;
+			t->block = sim_address(&sim.config, swept++);
 			t->write = false;
 		} else {
 			return false;
@@ -134,7 +138,8 @@ static bool thread_step(struct sim_thread *t)
 	b = &sim.block[t->block];
 	if (b->discarding)
 		return false;
-	if (b->failed) {
+	/* Some ask again although they know. */
+	if (b->failed && (sim.calm || sim_random(4))) {
 		sim.failed_accesses++;
 		t->accessing = false;
 		return true;
@@ -192,7 +197,7 @@ static void run_discard(struct sim_task *task, struct tm_lane *lane)
 /* Call for what was not gone yet, again. */
 static bool discard_step(void)
 {
-	struct sim_task task = { .run = run_discard };
+	struct sim_task task = {.run = run_discard};
 	unsigned int i, lane;
 
 	for (i = 0; i < DISCARDS_MAX; i++) {
@@ -237,7 +242,7 @@ static bool discard(u64 first, u64 nr)
 			continue;
 		for (k = first; k < first + nr; k++)
 			sim.block[k].discarding = true;
-		discards[i] = (struct discard){ .first = first, .nr = nr };
+		discards[i] = (struct discard){.first = first, .nr = nr};
 		return discard_step();
 	}
 	return false;
@@ -253,13 +258,13 @@ bool program_step(void)
 	unsigned int n = sim.config.nr_threads;
 	unsigned int i = (unsigned int)sim_random(n), k;
 	u64 nr_blocks = sim.config.pager.nr_blocks;
-	u64 first = sim_random(nr_blocks);
+	u64 first = sim_address(&sim.config, sim_random(sim.config.nr_used));
 
 	if (!sim_random(4) && discard_step())
 		return true;
 	if (!sim.calm && sim_chance(sim.config.discard) &&
 	    discard(first, 1 + sim_random(sim_random(4) ? 8 : nr_blocks) %
-				       (nr_blocks - first)))
+					   (nr_blocks - first)))
 		return true;
 
 	for (k = 0; k < n; k++, i = (i + 1) % n) {
@@ -293,12 +298,6 @@ bool program_idle(void)
 	return swept == nr_to_sweep;
 }
 
-void program_sweep(void)
-{
-	swept = 0;
-	nr_to_sweep = sim.config.pager.nr_blocks;
-}
-
 void program_wake(u64 block)
 {
 	unsigned int i;
@@ -316,7 +315,7 @@ void program_wake(u64 block)
 	}
 }
 
-/* Can all blocks be remote at one time, on what servers there are? */
+/* Too little for all used blocks to be remote at one time? */
 static bool tight(void)
 {
 	const struct sim_config *c = &sim.config;
@@ -328,7 +327,15 @@ static bool tight(void)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
-	return extents * c->extent_slots < c->pager.nr_blocks;
+	return extents * c->extent_slots < c->nr_used ||
+	       (c->no_memory > 500 && !sim.calm);
+}
+
+/* With too little memory blocks fail one by one, each after the stall time. */
+void program_sweep(void)
+{
+	swept = 0;
+	nr_to_sweep = tight() ? 16 : sim.config.nr_used;
 }
 
 void program_watch(void)
@@ -341,7 +348,9 @@ void program_watch(void)
 		const struct sim_thread *t = &sim.thread[i];
 
 		if (t->state == THREAD_WAITING)
-			sim_check(sim.now - t->since < WAIT_MAX_NS,
+			sim_check(sim.now - t->since <
+					  (sim.tight_ns ? WAIT_TIGHT_MAX_NS
+							: WAIT_MAX_NS),
 				  "access to block %llu waits for ever",
 				  (unsigned long long)t->block);
 	}
@@ -355,10 +364,13 @@ void program_failed(u64 block, int err)
 	sim_trace("fail block %llu: %d, causes %u", (unsigned long long)block,
 		  err, b->causes);
 	sim_check(err < 0, "failed with %d", err);
-	sim_check(b->causes || (sim.tight_ns &&
-				sim.now - sim.tight_ns <= stall_ns + 1000 * SIM_MS),
+	sim_check(b->causes ||
+			  (sim.tight_ns &&
+			   sim.now - sim.tight_ns <= stall_ns + 1000 * SIM_MS),
 		  "block %llu failed (%d) without a cause",
 		  (unsigned long long)block, err);
+	if (!b->causes)
+		b->causes = CAUSE_NO_ROOM;
 	b->failed = true;
 	program_wake(block);
 }

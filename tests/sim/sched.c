@@ -45,7 +45,7 @@ void sched_init(void)
 	locks_held = false;
 	for (i = 0; i < SIM_LANES_MAX; i++) {
 		struct fiber *f = &fiber[i];
-		char *stack = f->stack ? f->stack : tm_alloc(STACK_BYTES);
+		char *stack = f->stack ? f->stack : tm_user_alloc(STACK_BYTES);
 
 		sim_check(stack, "no memory for stacks");
 		memset(f, 0, sizeof(*f));
@@ -70,9 +70,25 @@ void sched_switch(void)
 		swapcontext(&fiber[current].context, &scheduler);
 }
 
+/* A glue may find out in an op that a server is gone. */
+static void lose_in_op(void)
+{
+	const struct sim_config *c = &sim.config;
+	unsigned int server = (unsigned int)sim_random(c->pager.nr_servers);
+
+	if (sim.server[server].alive) {
+		net_server_lost(server);
+		tm_pager_server_lost(
+			tm_pager_lane(sim.pager, (unsigned int)current),
+			server);
+	}
+}
+
 void sched_yield_lane(void)
 {
 	sim_check(!locks_held, "op called with a lock held");
+	if (!sim.calm && sim_chance(sim.config.kill) && !sim_random(1000))
+		lose_in_op();
 	if (sim_chance(sim.config.yield))
 		sched_switch();
 }
@@ -153,7 +169,7 @@ static void run_balance(struct sim_task *task, struct tm_lane *lane)
 /* When it is time; or, by chance, too early. */
 static bool balance(bool early)
 {
-	const struct sim_task task = { .run = run_balance };
+	const struct sim_task task = {.run = run_balance};
 	unsigned int i;
 
 	if (!sched_idle_lane(&i))
@@ -189,19 +205,21 @@ static void disturb(void)
 {
 	const struct sim_config *c = &sim.config;
 	unsigned int server = (unsigned int)sim_random(c->pager.nr_servers);
-	unsigned int lane;
+	unsigned int lane, i;
 	u64 block;
 
-	if (!sim_random(200))
-		tm_pager_server_room(sim.pager, server);
+	if (sim.now >= sim.room_ns) {
+		for (i = 0; i < c->pager.nr_servers; i++)
+			tm_pager_server_room(sim.pager, i);
+		sim.room_ns = sim.now + 50 * SIM_MS + sim_random(50 * SIM_MS);
+	}
 	if (sim.calm)
 		return;
 	if (sim_chance(c->kill) && !sim_random(500) &&
 	    sim.server[server].alive && sched_idle_lane(&lane)) {
-		const struct sim_task task = { .run = run_lost,
-					       .server = server };
+		const struct sim_task task = {.run = run_lost,
+					      .server = server};
 
-		sim_trace("server %u is lost", server);
 		net_server_lost(server);
 		sched_start(lane, &task);
 	}
@@ -213,7 +231,8 @@ static void disturb(void)
 	}
 	if (sim_chance(c->pin)) {
 		block = sim_random(c->pager.nr_blocks);
-		sim.block[block].pinned_until = sim.now + sim_random(50 * SIM_MS);
+		sim.block[block].pinned_until =
+			sim.now + sim_random(50 * SIM_MS);
 	}
 }
 

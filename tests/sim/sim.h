@@ -23,12 +23,13 @@
 #include "core/replace.h"
 
 #define SIM_WORDS 8
-#define SIM_BLOCKS_MAX 512
-#define SIM_FRAMES_MAX 256
+#define SIM_BLOCKS_MAX 33000
+#define SIM_USED_MAX 2000
+#define SIM_FRAMES_MAX 600
 #define SIM_SERVERS_MAX 8
 #define SIM_LANES_MAX 4
 #define SIM_THREADS_MAX 8
-#define SIM_EXTENTS_MAX 96    /* of one server, by number */
+#define SIM_EXTENTS_MAX 96 /* of one server, by number */
 #define SIM_EXTENT_SLOTS_MAX 16
 #define SIM_SLOTS_MAX (SIM_EXTENTS_MAX * SIM_EXTENT_SLOTS_MAX)
 
@@ -61,6 +62,9 @@ struct sim_config {
 	u64 seed;
 	enum sim_sabotage sabotage;
 	struct tm_pager_config pager;
+	u32 nr_used; /* blocks that the program touches: */
+	u32 row;     /* so many in a row, */
+	u32 gap;     /* then none of so many */
 	unsigned int nr_threads;
 	u32 extent_slots;
 	u32 server_extents[SIM_SERVERS_MAX]; /* capacity of each */
@@ -76,12 +80,13 @@ struct sim_config {
 	unsigned int refuse_fetch; /* -EIO from a living server */
 	unsigned int refuse_store;
 	unsigned int refuse_reserve;
-	unsigned int damage;	   /* of a reply, or of what is kept */
-	unsigned int kill;	   /* a server, per 100 ms */
+	unsigned int damage; /* of a reply, or of what is kept */
+	unsigned int kill;   /* a server, per 100 ms */
 	unsigned int pin;
 	unsigned int map_error;
 	unsigned int limit;
 	unsigned int discard;
+	unsigned int no_memory;
 	unsigned int abandon; /* a thread stops waiting (a signal) */
 };
 
@@ -107,6 +112,7 @@ struct sim_frame {
 #define CAUSE_DAMAGED 0x02u
 #define CAUSE_REFUSED 0x04u
 #define CAUSE_MAP_ERROR 0x08u
+#define CAUSE_NO_ROOM 0x10u
 
 struct sim_block {
 	struct content model; /* what the program must see */
@@ -169,7 +175,9 @@ struct sim {
 	u64 now;
 	u64 step;
 	u64 steps;
-	bool calm; /* no more faults are injected, threads end their access */
+	bool creating; /* the pager */
+	bool calm;   /* no more faults are injected, threads end their access */
+	u64 room_ns; /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
 	u64 fetches, stores, faults, accesses, failed_accesses; /* counted */
 	struct sim_block block[SIM_BLOCKS_MAX];
@@ -192,6 +200,7 @@ void sim_fail(const char *fmt, ...)
 void sim_config_draw(struct sim_config *c, u64 seed);
 u64 sim_random(u64 below);
 bool sim_chance(unsigned int per_mille);
+u64 sim_address(const struct sim_config *c, u64 index); /* of a used block */
 
 /* sched.c */
 void sched_init(void);
@@ -224,16 +233,17 @@ void glue_check_empty(void);
 /* net.c */
 void net_init(void);
 void net_deliver(void);
-bool net_complete(void); /* one that is due, by chance, on an idle lane */
+bool net_complete(void);  /* one that is due, by chance, on an idle lane */
 void net_next(u64 *when); /* lower it to the next event there */
 void net_server_lost(unsigned int server);
 unsigned int net_under_way(void);
+void net_check_empty(void);
 void net_fetch(struct tm_io *io);
 void net_store(struct tm_io *io);
-void net_discard(void *ctx, struct tm_lane *lane, unsigned int server,
-		 u64 addr, u64 bytes);
+void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes);
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
-void net_release(void *ctx, struct tm_lane *lane, unsigned int server,
-		 u64 addr, u64 bytes);
+void net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+		 u64 bytes);
 
 #endif /* TM_TESTS_SIM_H */

@@ -200,7 +200,7 @@ assert "and fails the job" test "$(cat local.status)" -ne 0
 # --- donors that do not come -------------------------------------------------
 
 for node in n1 n2 n3 n4 n5; do
-	minicluster on $node sh -c 'umask 0; mkdir /run/teramem; >/run/teramem/x'
+	minicluster on $node sh -c 'umask 0; mkdir -p /run/teramem; >/run/teramem/x'
 done
 got=$(job closed --teramem=64M 'echo "it ran"')
 assert_match "$got" "teramem: no remote memory was prepared" \

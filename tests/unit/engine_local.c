@@ -25,6 +25,7 @@ size_t test_engine_committed;
 struct tm_engine {
 	char *base;
 	size_t size;
+	bool *pinned; /* per block */
 };
 
 static struct tm_engine engine;
@@ -53,6 +54,9 @@ int tm_engine_start(struct tm_engine **out)
 		(char *)(((uintptr_t)p + ALIGNMENT - 1) & ~(ALIGNMENT - 1));
 	engine.size = test_engine_size;
 	madvise(engine.base, engine.size, MADV_DONTFORK);
+	engine.pinned = tm_alloc(engine.size / test_engine_block);
+	if (!engine.pinned)
+		return -ENOMEM;
 	test_engine_committed = 0;
 	*out = &engine;
 	return 0;
@@ -120,6 +124,9 @@ void tm_engine_discard(struct tm_engine *e, void *addr, size_t bytes)
 	TM_BUG_ON(at % test_engine_block || bytes % test_engine_block);
 	TM_BUG_ON(at > e->size || bytes > e->size - at);
 	TM_BUG_ON(madvise(addr, bytes, MADV_DONTNEED));
+	/* The books let go of what they hold first. */
+	for (size_t i = 0; i < bytes / test_engine_block; i++)
+		TM_BUG_ON(e->pinned[at / test_engine_block + i]);
 }
 
 int tm_engine_stats(struct tm_engine *e, struct teramalloc_stats *stats)
@@ -127,6 +134,41 @@ int tm_engine_stats(struct tm_engine *e, struct teramalloc_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	stats->capacity_bytes = test_engine_capacity;
 	return 0;
+}
+
+int tm_engine_pin(struct tm_engine *e, void *addr, size_t bytes)
+{
+	size_t first = (size_t)((char *)addr - e->base) / test_engine_block;
+
+	TM_BUG_ON((uintptr_t)addr % test_engine_block);
+	if (bytes > test_engine_capacity / 4)
+		return -ENOMEM;
+	for (size_t i = 0; i < bytes / test_engine_block; i++) {
+		if (e->pinned[first + i])
+			continue;
+		(void)*((volatile char *)addr + i * test_engine_block);
+		e->pinned[first + i] = true;
+	}
+	return 0;
+}
+
+bool tm_engine_pins(const struct tm_engine *e, const void *addr, size_t bytes)
+{
+	size_t first = (size_t)((char *)addr - e->base) / test_engine_block;
+
+	for (size_t i = 0; i < bytes / test_engine_block; i++)
+		if (e->pinned[first + i])
+			return true;
+	return false;
+}
+
+void tm_engine_unpin(struct tm_engine *e, void *addr, size_t bytes)
+{
+	size_t first = (size_t)((char *)addr - e->base) / test_engine_block;
+
+	TM_BUG_ON((uintptr_t)addr % test_engine_block);
+	for (size_t i = 0; i < bytes / test_engine_block; i++)
+		e->pinned[first + i] = false;
 }
 
 bool tm_engine_thread(void)

@@ -31,7 +31,7 @@ static struct board {
 	int go;
 	uint64_t held[8];
 	uint64_t count[8];
-} *board;
+} * board;
 
 static int setup(void **state)
 {
@@ -53,7 +53,7 @@ static int teardown(void **state)
 
 static void pause_ms(unsigned int ms)
 {
-	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
 
 	nanosleep(&ts, NULL);
 }
@@ -323,8 +323,7 @@ static void draw_forever(unsigned int index)
 	struct tm_job *job = attach();
 
 	for (;;) {
-		tm_store_release(&board->count[index],
-				 board->count[index] + 1);
+		tm_store_release(&board->count[index], board->count[index] + 1);
 		if (!tm_job_capacity_draw(job, MIB))
 			tm_job_capacity_return(job, MIB);
 		tm_job_local_return(job, tm_job_local_draw(job, MIB));

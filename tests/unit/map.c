@@ -28,7 +28,8 @@ static void test_minimal(void **state)
 	char error[200];
 
 	assert_int_equal(tm_map_parse(MINIMAL, strlen(MINIMAL), &map, error,
-				      sizeof(error)), 0);
+				      sizeof(error)),
+			 0);
 	assert_int_equal(map.size_bytes, 4ULL << 30);
 	assert_int_equal(map.local_bytes, 1ULL << 30);
 	assert_int_equal(map.block_bytes, 256 << 10);
@@ -48,15 +49,17 @@ static void test_full(void **state)
 		"  \"local\": 1073741824, \"block\": \"2M\",\n"
 		"  \"policy\": \"fifo\", \"placement\": \"rr\",\n"
 		"  \"prefetch\": 0, \"timeout\": 3, \"servers\": [\n"
-		"  { \"address\": \"tcp:10.0.0.1:7000\", \"capacity\": \"4G\" },\n"
+		"  { \"address\": \"tcp:10.0.0.1:7000\", \"capacity\": \"4G\" "
+		"},\n"
 		"  { \"address\": \"tcp:[::1]:7000\", \"capacity\": \"3G\",\n"
 		"    \"auth\": \"munge\" },\n"
 		"  { \"address\": \"unix:/s\", \"capacity\": \"1G\",\n"
 		"    \"auth\": \"munge\" } ] }\n";
 	char error[200];
 
-	assert_int_equal(tm_map_parse(text, strlen(text), &map, error,
-				      sizeof(error)), 0);
+	assert_int_equal(
+		tm_map_parse(text, strlen(text), &map, error, sizeof(error)),
+		0);
 	assert_int_equal(map.job, 4711);
 	assert_int_equal(map.block_bytes, 2 << 20);
 	assert_int_equal(map.prefetch_bytes, 0);
@@ -73,8 +76,9 @@ static void refuses(const char *text, const char *want)
 {
 	char error[200] = "";
 
-	assert_int_equal(tm_map_parse(text, strlen(text), &map, error,
-				      sizeof(error)), -EINVAL);
+	assert_int_equal(
+		tm_map_parse(text, strlen(text), &map, error, sizeof(error)),
+		-EINVAL);
 	assert_string_equal(error, want);
 }
 
@@ -83,8 +87,9 @@ static void refuses_json(const char *text)
 {
 	char error[200] = "";
 
-	assert_int_equal(tm_map_parse(text, strlen(text), &map, error,
-				      sizeof(error)), -EINVAL);
+	assert_int_equal(
+		tm_map_parse(text, strlen(text), &map, error, sizeof(error)),
+		-EINVAL);
 	assert_memory_equal(error, "not JSON: ", 10);
 }
 
@@ -101,8 +106,9 @@ static void test_not_json(void **state)
 	/* A NUL does not hide what follows it. */
 	nul[sizeof(MINIMAL) - 1] = '\0';
 	nul[sizeof(MINIMAL)] = '{';
-	assert_int_equal(tm_map_parse(nul, sizeof(nul), &map, error,
-				      sizeof(error)), -EINVAL);
+	assert_int_equal(
+		tm_map_parse(nul, sizeof(nul), &map, error, sizeof(error)),
+		-EINVAL);
 }
 
 static void test_keys(void **state)
@@ -143,14 +149,16 @@ static void test_limits(void **state)
 		"prefetch: 2147483648 bytes (at most 1G)");
 	refuses("{\"version\":1,\"size\":\"5G\",\"local\":\"1G\","
 		"\"servers\":[" SERVER "]}",
-		"size: 5368709120 bytes, but the servers have 4294967296 together");
+		"size: 5368709120 bytes, but the servers have 4294967296 "
+		"together");
 	refuses("{\"version\":1,\"size\":\"4G\",\"local\":1,"
 		"\"servers\":[" SERVER "]}",
 		"local: 1 bytes (at least 262144, at most 64T)");
 	/* Capacities that would wrap around when summed. */
 	refuses(HEAD "\"servers\":[" SERVER ",{\"address\":\"unix:/b\","
-		"\"capacity\":18446744073709551615}]}",
-		"servers[1].capacity: 18446744073709551615 bytes (at least 1, at most 64T)");
+		     "\"capacity\":18446744073709551615}]}",
+		"servers[1].capacity: 18446744073709551615 bytes (at least 1, "
+		"at most 64T)");
 }
 
 static void refuses_server(const char *server, const char *want)
@@ -171,27 +179,36 @@ static void test_servers(void **state)
 	refuses_server(SERVER "," SERVER,
 		       "servers[1].address: same as servers[0]'s");
 	refuses_server("{\"address\":\"unix:a\",\"capacity\":\"4G\"}",
-		       "servers[0].address: 'unix:a' is not an absolute path (use unix:/PATH)");
+		       "servers[0].address: 'unix:a' is not an absolute path "
+		       "(use unix:/PATH)");
 	refuses_server("{\"address\":\"udp:a:1\",\"capacity\":\"4G\"}",
-		       "servers[0].address: unknown form 'udp:a:1' (use tcp:HOST:PORT or unix:/PATH)");
+		       "servers[0].address: unknown form 'udp:a:1' (use "
+		       "tcp:HOST:PORT or unix:/PATH)");
 	refuses_server("{\"address\":\"tcp:a\",\"capacity\":\"4G\"}",
-		       "servers[0].address: 'tcp:a' has no host and port (use tcp:HOST:PORT, tcp:[V6ADDRESS]:PORT)");
+		       "servers[0].address: 'tcp:a' has no host and port (use "
+		       "tcp:HOST:PORT, tcp:[V6ADDRESS]:PORT)");
 	refuses_server("{\"address\":\"tcp:::1:70\",\"capacity\":\"4G\"}",
-		       "servers[0].address: 'tcp:::1:70' has no host and port (use tcp:HOST:PORT, tcp:[V6ADDRESS]:PORT)");
+		       "servers[0].address: 'tcp:::1:70' has no host and port "
+		       "(use tcp:HOST:PORT, tcp:[V6ADDRESS]:PORT)");
 	refuses_server("{\"address\":\"tcp:a:0\",\"capacity\":\"4G\"}",
 		       "servers[0].address: 'tcp:a:0' has no port in 1..65535");
-	refuses_server("{\"address\":\"tcp:a:65536\",\"capacity\":\"4G\"}",
-		       "servers[0].address: 'tcp:a:65536' has no port in 1..65535");
-	refuses_server("{\"address\":\"tcp:a:7x\",\"capacity\":\"4G\"}",
-		       "servers[0].address: 'tcp:a:7x' has no port in 1..65535");
-	refuses_server("{\"address\":\"tcp:a:7\",\"capacity\":\"4G\","
-		       "\"auth\":\"peercred\"}",
-		       "servers[0].auth: peercred needs a unix socket (use munge)");
+	refuses_server(
+		"{\"address\":\"tcp:a:65536\",\"capacity\":\"4G\"}",
+		"servers[0].address: 'tcp:a:65536' has no port in 1..65535");
+	refuses_server(
+		"{\"address\":\"tcp:a:7x\",\"capacity\":\"4G\"}",
+		"servers[0].address: 'tcp:a:7x' has no port in 1..65535");
+	refuses_server(
+		"{\"address\":\"tcp:a:7\",\"capacity\":\"4G\","
+		"\"auth\":\"peercred\"}",
+		"servers[0].auth: peercred needs a unix socket (use munge)");
 	refuses_server("{\"address\":\"tcp:a:7\",\"capacity\":\"4G\","
 		       "\"auth\":\"none\"}",
-		       "servers[0].auth: unknown value 'none' (use peercred or munge)");
-	refuses_server("{\"address\":\"tcp:a:7\",\"port\":7}",
-		       "servers[0]: unknown key 'port' (address, capacity, auth)");
+		       "servers[0].auth: unknown value 'none' (use peercred or "
+		       "munge)");
+	refuses_server(
+		"{\"address\":\"tcp:a:7\",\"port\":7}",
+		"servers[0]: unknown key 'port' (address, capacity, auth)");
 }
 
 static void test_long_address(void **state)
@@ -237,8 +254,7 @@ static void test_save(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(tm_map_load(path, back, error, sizeof(error)),
 			 -ENOENT);
-	assert_string_equal(error,
-			    "cannot open it: No such file or directory");
+	assert_string_equal(error, "cannot open it: No such file or directory");
 	assert_int_equal(tm_map_load(folder, back, error, sizeof(error)),
 			 -EINVAL);
 	assert_string_equal(error, "not a regular file");

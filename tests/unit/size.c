@@ -57,8 +57,7 @@ static void test_refuse(void **state)
 	refuses("1Gi", -EINVAL, "unknown unit 'Gi' (use K, M, G or T)");
 	refuses("1 G", -EINVAL, "unknown unit ' G' (use K, M, G or T)");
 	refuses("5B", -EINVAL, "unknown unit 'B' (use K, M, G or T)");
-	refuses("1\033[2J", -EINVAL,
-		"unknown unit '?[2J' (use K, M, G or T)");
+	refuses("1\033[2J", -EINVAL, "unknown unit '?[2J' (use K, M, G or T)");
 	refuses("", -EINVAL, "empty (use digits, then K, M, G or T)");
 	refuses("-1", -EINVAL, number);
 	refuses("+1", -EINVAL, number);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Blocks that stay in local memory, because the program protects or locks
+ * pages of them: a lane could neither read nor move those.
+ *
+ * A program's thread sets the block's bit, waits until no lane is in an unmap
+ * that may have missed it, and touches the block. From then on it is mapped,
+ * and no lane unmaps it. Lock order: none.
+ */
+#include <sched.h>
+
+#include "allocator/engine_internal.h"
+
+/* No more of the local memory than this part: the rest must be able to page. */
+#define PINNED_PART 4
+
+static bool is_pinned(const struct tm_engine *e, u64 block)
+{
+	return __atomic_load_n(&e->pinned[block / 64], __ATOMIC_SEQ_CST) >>
+		       block % 64 &
+	       1;
+}
+
+int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
+{
+	struct tm_engine *e = lane->engine;
+	int ret = -EBUSY;
+
+	/* Ordered before the look at the bit, as in wait_for_lanes(). */
+	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_SEQ_CST);
+	if (!is_pinned(e, block))
+		ret = e->mech->unmap(e, block, frame);
+	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_RELEASE);
+	return ret;
+}
+
+/* Whoever looked at a bit before it was set is done with that block. */
+static void wait_for_lanes(struct tm_engine *e)
+{
+	u32 *unmapping, seen;
+
+	for (unsigned int i = 0; i < e->nr_lanes; i++) {
+		unmapping = &e->lane[i].unmapping;
+		seen = __atomic_load_n(unmapping, __ATOMIC_SEQ_CST);
+		while (seen % 2 && tm_load_acquire(unmapping) == seen)
+			sched_yield();
+	}
+}
+
+static u64 first_block(const struct tm_engine *e, const void *addr)
+{
+	return (u64)((const char *)addr - e->base) >> e->block_shift;
+}
+
+/* Change the bit; true when it was not so before. */
+static bool set_pinned(struct tm_engine *e, u64 block, bool pinned)
+{
+	u64 *word = &e->pinned[block / 64], bit = 1ull << block % 64, old;
+
+	old = pinned ? __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST)
+		     : __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
+	return !(old & bit) == pinned;
+}
+
+int tm_engine_pin(struct tm_engine *e, void *addr, size_t bytes)
+{
+	u64 first = first_block(e, addr), end = first;
+	u32 nr = 0;
+
+	end += bytes >> e->block_shift;
+	for (u64 block = first; block < end; block++)
+		nr += !is_pinned(e, block);
+	if (tm_add_return(&e->nr_pinned, nr) > e->nr_frames / PINNED_PART) {
+		tm_add_return(&e->nr_pinned, -nr);
+		return -ENOMEM;
+	}
+	/* Of what was pinned before, the program may have closed pages. */
+	for (u64 block = first; block < end; block++) {
+		if (!set_pinned(e, block, true))
+			continue;
+		wait_for_lanes(e);
+		(void)*(volatile char *)tm_engine_addr(e, block);
+	}
+	return 0;
+}
+
+bool tm_engine_pins(const struct tm_engine *e, const void *addr, size_t bytes)
+{
+	u64 block = first_block(e, addr), end = block;
+
+	if (!tm_load_relaxed(&e->nr_pinned))
+		return false;
+	for (end += bytes >> e->block_shift; block < end; block++)
+		if (is_pinned(e, block))
+			return true;
+	return false;
+}
+
+void tm_engine_unpin(struct tm_engine *e, void *addr, size_t bytes)
+{
+	u64 first = first_block(e, addr), end = first;
+	u32 nr = 0;
+
+	end += bytes >> e->block_shift;
+	for (u64 block = first; block < end; block++)
+		nr += set_pinned(e, block, false);
+	tm_add_return(&e->nr_pinned, -nr);
+}

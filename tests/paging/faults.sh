@@ -1,0 +1,145 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# When servers lie, die, or are away for a while, an access ends in the right
+# bytes, or in SIGBUS with one line that says why; never in wrong bytes.
+#
+#	faults.sh MECHANISM
+# shellcheck source=tests/functions.sh
+. "$(dirname "$0")/../functions.sh"
+requires_paging
+requires munged
+export TERAMALLOC_MECHANISM=$1
+pagetest=$BUILD/tests/paging/pagetest
+m=$((1 << 20))
+bus=135
+
+# map ADDRESS [AUTH]: with a short timeout
+map() {
+	cat >"$TMP/map" <<-END
+		{"version": 1, "size": "160M", "local": "8M", "block": "64K",
+		 "timeout": 3, "servers": [{"address": "$1",
+		 "capacity": "160M", "auth": "${2:-peercred}"}]}
+	END
+}
+# page ARGUMENT...: in the background; $started is its pid
+page() {
+	TERAMEM_JOB_MAP=$TMP/map start timeout -s KILL 60 "$pagetest" \
+		--size=$((96 * m)) --threads=2 "$@" >"$TMP/page" 2>&1
+	paging=$started
+}
+# ends NAME STATUS[ or STATUS] [MESSAGE]: how the program ended; no wrong byte in any case
+ends() {
+	local status=0 out
+	wait "$paging" || status=$?
+	out=$(<"$TMP/page")
+	assert_match "$status" "^(${2/ or /|})\$" "$1"
+	[ $# -lt 3 ] || assert_match "$out" "$3" "$1: says why"
+	if grep -q '^# page\|^not ok' <<<"$out"; then
+		not_ok "$1: no wrong bytes"
+	else
+		ok "$1: no wrong bytes"
+	fi
+	note "$(head -c 2000 <<<"$out")"
+}
+stop_server() {
+	kill "$1" && wait "$1" 2>/dev/null
+}
+filled() {
+	grep -q fill "$TMP/page"
+}
+
+# start_mutant KIND RATE: as start_server does
+start_mutant() {
+	rm -f "$TMP/$1.ready"
+	start "$BUILD/tests/server/teramemd-mutant" \
+		--listen="unix:$TMP/$1.sock" --capacity=160M --mlock=no \
+		--mutant="$1" --mutant-rate="$2" \
+		>"$TMP/$1.ready" 2>"$TMP/$1.log"
+	wait_until 15 test -s "$TMP/$1.ready"
+}
+
+# Lies: always, and one in 200.
+for kind in zero stale misdirect flip; do
+	for rate in 1/1 1/200; do
+		start_mutant "$kind" "$rate" || not_ok "start mutant $kind"
+		server=$started
+		map "$(server_address "$kind")"
+		page --pattern=random --passes=2
+		if [ $rate = 1/1 ]; then
+			ends "$kind, always" $bus 'damaged'
+		else
+			# Fetched again; that may be damaged, too.
+			ends "$kind, one in 200" "0 or $bus"
+		fi
+		stop_server "$server"
+		assert_match "$(cat "$TMP/$kind.log")" ' [1-9][0-9]* ' \
+			"$kind, $rate: the server did lie"
+		note "$(cat "$TMP/$kind.log")"
+	done
+done
+
+# Killed: its memory is gone.
+start_server killed --capacity=160M --mlock=no
+server=$started
+map "$(server_address killed)"
+page --pattern=random --seconds=30
+wait_until 30 filled
+kill -KILL "$server"
+SECONDS=0
+ends "server killed" $bus 'use server unix:.*SIGBUS'
+assert "server killed: within 3 seconds" [ "$SECONDS" -le 3 ]
+
+# Stopped: a while is bridged, too long is not.
+start_server stopped --capacity=160M --mlock=no
+server=$started
+map "$(server_address stopped)"
+page --pattern=random --seconds=4
+wait_until 30 filled
+kill -STOP "$server" && sleep 1.5 && kill -CONT "$server"
+ends "server stopped and continued" 0
+page --pattern=random --seconds=30
+wait_until 30 filled
+kill -STOP "$server"
+SECONDS=0
+ends "server stopped for good" $bus 'use server unix:'
+assert "server stopped for good: after the timeout" \
+	[ "$SECONDS" -ge 2 -a "$SECONDS" -le 8 ]
+kill -KILL "$server"
+
+# Connections that break, are cut, stall, and vanish.
+head -c 64 /dev/urandom >"$TMP/key" && chmod 600 "$TMP/key"
+chmod 755 "$TMP"
+start munged --foreground --force --key-file="$TMP/key" \
+	--socket="$TMP/munge" --pid-file="$TMP/pid" --log-file="$TMP/log" \
+	--seed-file="$TMP/seed" >"$TMP/munged" 2>&1
+wait_until 10 test -S "$TMP/munge"
+export TERAMEM_MUNGE_SOCKET=$TMP/munge
+coproc PROXY { "$BUILD/tests/net/proxy" tcp:127.0.0.1:0 \
+	"unix:$TMP/proxied.sock"; }
+read -r address <&"${PROXY[0]}"
+proxy() {
+	echo "$*" >&"${PROXY[1]}"
+	read -r _ <&"${PROXY[0]}"
+}
+start_server proxied --capacity=160M --mlock=no --auth=munge \
+	--address="$address"
+map "$address" munge
+page --pattern=random --seconds=6
+wait_until 30 filled
+for command in reset cut "stall 700" reset drop reset; do
+	proxy "$command"
+	sleep 0.6
+done
+ends "connections broken again and again" 0
+proxy reset-every 3000000
+page --pattern=seq --passes=1
+ends "a reset every 3 MB" 0
+proxy reset-every 0
+page --pattern=random --seconds=30
+wait_until 30 filled
+proxy hole
+SECONDS=0
+ends "network gone" $bus 'use server tcp:'
+assert "network gone: after the timeout" [ "$SECONDS" -le 10 ]
+done_testing

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The pager with several lanes at the same time, each on a thread of its own:
+ * accesses, discards and requests that end in any order, on blocks that all
+ * share. Most of its worth is under ThreadSanitizer.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/world.h"
+
+#define BLOCKS 512
+#define STEPS 8000
+
+/* What its owner (block modulo lanes) wrote last. */
+static u64 model[BLOCKS];
+
+struct runner {
+	pthread_t thread;
+	struct world *w;
+	unsigned int lane;
+	u64 seed;
+	u64 discarding; /* a block not gone yet, or BLOCKS */
+};
+
+static u64 roll(struct runner *r, u64 n)
+{
+	r->seed ^= r->seed << 13;
+	r->seed ^= r->seed >> 7;
+	r->seed ^= r->seed << 17;
+	return r->seed % n;
+}
+
+static u64 own_block(struct runner *r)
+{
+	u64 lanes = r->w->config.nr_lanes;
+
+	return roll(r, BLOCKS / lanes) * lanes + r->lane;
+}
+
+/* Its own blocks it writes and checks; at those of others it looks. */
+static void access_one(struct runner *r)
+{
+	struct world *w = r->w;
+	bool own = roll(r, 4), write = own && roll(r, 2);
+	u64 block = own ? own_block(r) : roll(r, BLOCKS);
+	u64 value = r->seed;
+
+	if (block == r->discarding)
+		return;
+	if (!w_access(w, block, write, &value)) {
+		W_CHECK(!w_failed(w, block));
+		tm_pager_fault(w_lane(w, r->lane), block, write, w->ops.now(w));
+		return;
+	}
+	if (write)
+		model[block] = value;
+	else if (own)
+		W_CHECK(value == model[block]);
+}
+
+static void discard_own(struct runner *r)
+{
+	u64 block = r->discarding;
+
+	if (block == BLOCKS)
+		block = own_block(r);
+	r->discarding = block;
+	if (!tm_pager_discard(w_lane(r->w, r->lane), block, 1))
+		return;
+	W_CHECK(!w_access(r->w, block, false, &model[block]) || !model[block]);
+	model[block] = 0;
+	r->discarding = BLOCKS;
+}
+
+static void end_one(struct runner *r, u32 i)
+{
+	struct world *w = r->w;
+	bool store = w->request[r->lane][i].kind == W_STORE;
+
+	/* what is not stored has to find another place */
+	w_end(w, r->lane, i, store && !roll(r, 50) ? -EIO : 0);
+}
+
+static void *run(void *arg)
+{
+	struct runner *r = arg;
+	struct world *w = r->w;
+	u32 i, nr;
+
+	for (i = 0; i < STEPS; i++) {
+		tm_add_return(&w->now, 10000);
+		nr = w->nr_requests[r->lane];
+		switch (roll(r, 8)) {
+		case 0:
+			tm_pager_balance(w_lane(w, r->lane));
+			break;
+		case 1:
+			if (!roll(r, 4) || r->discarding != BLOCKS)
+				discard_own(r);
+			break;
+		case 2:
+		case 3:
+		case 4:
+			if (nr)
+				end_one(r, (u32)roll(r, nr));
+			break;
+		default:
+			access_one(r);
+		}
+	}
+	return NULL;
+}
+
+static void settle(struct world *w)
+{
+	struct tm_pager_usage u;
+	unsigned int i;
+
+	do {
+		for (i = 0; i < w->config.nr_lanes; i++)
+			w_drain(w, i);
+		tm_pager_usage(w->pager, &u);
+	} while (!u.idle || u.waiting_faults);
+}
+
+static void run_lanes(struct tm_pager_config config, u64 seed)
+{
+	struct runner r[TM_LANES_MAX] = {0};
+	struct world *w;
+	u64 block, value;
+	unsigned int i;
+
+	config.nr_blocks = BLOCKS;
+	config.stall_ms = 1000000;
+	w = w_create(config);
+	memset(model, 0, sizeof(model));
+	for (i = 0; i < config.nr_lanes; i++) {
+		r[i].w = w;
+		r[i].lane = i;
+		r[i].seed = seed * 1000003 + i + 1;
+		r[i].discarding = BLOCKS;
+		W_CHECK(!pthread_create(&r[i].thread, NULL, run, &r[i]));
+	}
+	for (i = 0; i < config.nr_lanes; i++)
+		pthread_join(r[i].thread, NULL);
+
+	settle(w);
+	for (i = 0; i < config.nr_lanes; i++)
+		while (r[i].discarding != BLOCKS)
+			discard_own(&r[i]);
+	for (block = 0; block < BLOCKS; block++) {
+		while (!w_access(w, block, false, &value)) {
+			tm_pager_fault(w_lane(w, 0), block, false, w->now);
+			settle(w);
+		}
+		assert_true(value == model[block]);
+	}
+	w_destroy(w);
+}
+
+static void fifo(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+
+	c.nr_lanes = 4;
+	c.nr_frames = 64;
+	c.prefetch_blocks = 4;
+	run_lanes(c, 1);
+}
+
+static void lru_many_shards(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+
+	c.nr_lanes = 3;
+	c.nr_frames = 300;
+	c.prefetch_blocks = 8;
+	c.replace = &tm_replace_lru;
+	c.place = &tm_place_rr;
+	run_lanes(c, 2);
+}
+
+static void no_cache(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+
+	c.nr_lanes = 4;
+	c.nr_frames = 48;
+	c.can_cache = false;
+	c.replace = &tm_replace_lru;
+	run_lanes(c, 3);
+}
+
+static void tiny(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+
+	c.nr_lanes = 4;
+	c.nr_frames = 4;
+	c.io_depth = 2;
+	run_lanes(c, 4);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fifo),
+		cmocka_unit_test(lru_many_shards),
+		cmocka_unit_test(no_cache),
+		cmocka_unit_test(tiny),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Prefetch: what is a stream and what is not, and how windows follow it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "core/prefetch.h"
+
+/* A program reading a stream, with everything fetched ahead arriving. */
+struct reader {
+	u64 at;
+	s64 stride;
+	u64 ready[64]; /* mapped ahead */
+	u32 nr_ready;
+	u32 faults;
+};
+
+static bool is_ready(struct reader *r, u64 block)
+{
+	u32 i;
+
+	for (i = 0; i < r->nr_ready; i++)
+		if (r->ready[i] == block) {
+			r->ready[i] = r->ready[--r->nr_ready];
+			return true;
+		}
+	return false;
+}
+
+/* Read one block; the marker of each window faults. */
+static void step(struct tm_prefetch *p, struct reader *r)
+{
+	struct tm_window w;
+	u32 i;
+
+	if (!is_ready(r, r->at)) {
+		r->faults++;
+		if (tm_prefetch_fault(p, r->at, &w)) {
+			assert_int_equal(w.stride, r->stride);
+			assert_true(w.nr <= p->max);
+			for (i = 1; i < w.nr; i++)
+				r->ready[r->nr_ready++] =
+					w.first + (u64)(i * w.stride);
+		}
+	}
+	r->at += (u64)r->stride;
+}
+
+static void run(u64 from, s64 stride, u32 max, u32 faults_most)
+{
+	struct reader r = {.at = from, .stride = stride};
+	struct tm_prefetch p;
+	u32 i;
+
+	tm_prefetch_init(&p, max);
+	for (i = 0; i < 400; i++)
+		step(&p, &r);
+	assert_in_range(r.faults, 400 / max, faults_most);
+}
+
+static void sequential_up(void **state)
+{
+	run(1000, 1, 8, 400 / 8 + 6);
+	run(0, 1, 2, 400 / 2 + 4);
+}
+
+static void sequential_down(void **state)
+{
+	run(5000, -1, 8, 400 / 8 + 6);
+}
+
+static void strided(void **state)
+{
+	run(10, 7, 8, 400 / 8 + 7);
+	run(100000, -33, 4, 400 / 4 + 7);
+}
+
+static void window_grows_and_follows(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 next;
+
+	tm_prefetch_init(&p, 16);
+	assert_false(tm_prefetch_fault(&p, 100, &w));
+	assert_true(tm_prefetch_fault(&p, 101, &w));
+	assert_int_equal(w.first, 102);
+	assert_int_equal(w.nr, 2);
+	assert_int_equal(w.stride, 1);
+	/* its marker asks for the next, twice as large, right behind it */
+	assert_true(tm_prefetch_fault(&p, 102, &w));
+	assert_int_equal(w.first, 104);
+	assert_int_equal(w.nr, 4);
+	/* a late fault in the window before asks for nothing */
+	assert_false(tm_prefetch_fault(&p, 103, &w));
+	assert_true(tm_prefetch_fault(&p, 104, &w));
+	assert_int_equal(w.first, 108);
+	assert_int_equal(w.nr, 8);
+	assert_true(tm_prefetch_fault(&p, 108, &w));
+	assert_int_equal(w.nr, 16);
+	next = w.first;
+	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_int_equal(w.first, next + 16);
+	assert_int_equal(w.nr, 16);
+	/* had none of it: the fault behind what there was goes on */
+	tm_prefetch_trim(&w, 0);
+	next = w.first;
+	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_int_equal(w.first, next + 1);
+	tm_prefetch_trim(&w, 3);
+	next = w.first + 3;
+	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_int_equal(w.first, next + 1);
+}
+
+static void random_is_no_stream(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u32 i, windows = 0;
+
+	tm_prefetch_init(&p, 8);
+	srandom(7);
+	for (i = 0; i < 100000; i++)
+		windows += tm_prefetch_fault(&p, (u64)random() % 10000000, &w);
+	/* now and then two are neighbours by chance */
+	assert_true(windows < 20);
+}
+
+static void same_block_again(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u32 i;
+
+	tm_prefetch_init(&p, 8);
+	for (i = 0; i < 10; i++)
+		assert_false(tm_prefetch_fault(&p, 42, &w));
+}
+
+static void interleaved(void **state)
+{
+	struct reader r[4] = {
+		{.at = 1000, .stride = 1},
+		{.at = 90000, .stride = -1},
+		{.at = 500000, .stride = 1},
+		{.at = 700000, .stride = 12},
+	};
+	struct tm_prefetch p;
+	u32 i, k;
+
+	tm_prefetch_init(&p, 8);
+	for (i = 0; i < 400; i++)
+		for (k = 0; k < 4; k++)
+			step(&p, &r[k]);
+	for (k = 0; k < 4; k++)
+		assert_in_range(r[k].faults, 400 / 8, 400 / 8 + 8);
+}
+
+static void stream_survives_noise(void **state)
+{
+	struct reader r = {.at = 1000, .stride = 1};
+	struct tm_prefetch p;
+	struct tm_window w;
+	u32 i;
+
+	tm_prefetch_init(&p, 8);
+	srandom(11);
+	for (i = 0; i < 400; i++) {
+		step(&p, &r);
+		/* each step's other access is far away */
+		if (i % 4 == 3)
+			tm_prefetch_fault(&p, 1000000 + (u64)random(), &w);
+	}
+	assert_in_range(r.faults, 400 / 8, 400 / 8 + 8);
+}
+
+static void off(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 i;
+
+	tm_prefetch_init(&p, 0);
+	for (i = 0; i < 10; i++)
+		assert_false(tm_prefetch_fault(&p, i, &w));
+}
+
+static void wraps_below_zero(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+
+	tm_prefetch_init(&p, 8);
+	assert_false(tm_prefetch_fault(&p, 1, &w));
+	assert_true(tm_prefetch_fault(&p, 0, &w));
+	assert_true(w.first == ~0ull);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sequential_up),
+		cmocka_unit_test(sequential_down),
+		cmocka_unit_test(strided),
+		cmocka_unit_test(window_grows_and_follows),
+		cmocka_unit_test(random_is_no_stream),
+		cmocka_unit_test(same_block_again),
+		cmocka_unit_test(interleaved),
+		cmocka_unit_test(stream_survives_noise),
+		cmocka_unit_test(off),
+		cmocka_unit_test(wraps_below_zero),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Frames and replacement: the free stack, FIFO order, LRU's second chance. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "core/replace.h"
+
+#define FRAMES 16
+
+struct fixture {
+	struct tm_frames frames;
+	struct tm_replace r;
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+
+	if (tm_frames_init(&f.frames, FRAMES))
+		return -1;
+	tm_replace_init(&f.r, f.frames.at);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	tm_frames_fini(&f->frames);
+	return 0;
+}
+
+static void by_name(void **state)
+{
+	assert_ptr_equal(tm_replace_find("fifo"), &tm_replace_fifo);
+	assert_ptr_equal(tm_replace_find("lru"), &tm_replace_lru);
+	assert_null(tm_replace_find("mru"));
+}
+
+static void free_frames_within_limit(void **state)
+{
+	struct fixture *f = *state;
+	bool seen[FRAMES] = {false};
+	u32 i, frame;
+
+	f->frames.limit = 10;
+	for (i = 0; i < 8; i++) {
+		frame = tm_frame_get(&f->frames, 0);
+		assert_true(frame < FRAMES);
+		assert_false(seen[frame]);
+		seen[frame] = true;
+	}
+	assert_int_equal(tm_frame_get(&f->frames, 2), TM_NO_FRAME);
+	assert_int_not_equal(tm_frame_get(&f->frames, 1), TM_NO_FRAME);
+	assert_int_not_equal(tm_frame_get(&f->frames, 0), TM_NO_FRAME);
+	assert_int_equal(tm_frame_get(&f->frames, 0), TM_NO_FRAME);
+	tm_frame_put(&f->frames, frame);
+	assert_int_equal(f->frames.used, 9);
+	assert_int_equal(tm_frame_get(&f->frames, 0), frame);
+}
+
+static void fifo_is_strict(void **state)
+{
+	struct fixture *f = *state;
+	const struct tm_replace_ops *ops = &tm_replace_fifo;
+	u32 i;
+
+	assert_int_equal(ops->victim(&f->r), TM_NO_FRAME);
+	for (i = 0; i < 6; i++)
+		ops->insert(&f->r, i, i & 1);
+	assert_int_equal(tm_replace_nr(&f->r), 6);
+	ops->remove(&f->r, 3);
+	ops->remove(&f->r, 0);
+	ops->remove(&f->r, 5);
+	ops->insert(&f->r, 0, false);
+	assert_int_equal(ops->victim(&f->r), 1);
+	assert_int_equal(ops->victim(&f->r), 2);
+	assert_int_equal(ops->victim(&f->r), 4);
+	assert_int_equal(ops->victim(&f->r), 0);
+	assert_int_equal(ops->victim(&f->r), TM_NO_FRAME);
+	assert_int_equal(tm_replace_nr(&f->r), 0);
+}
+
+/*
+ * As the pager uses it without accessed bits: a mapped victim becomes cached,
+ * and comes back to the front if it is used before it is a victim again.
+ */
+static u32 lru_evict(struct fixture *f, bool *cached)
+{
+	for (;;) {
+		u32 frame = tm_replace_lru.victim(&f->r);
+
+		if (frame == TM_NO_FRAME || cached[frame])
+			return frame;
+		cached[frame] = true;
+		tm_replace_lru.insert(&f->r, frame, true);
+	}
+}
+
+static void lru_second_chance(void **state)
+{
+	struct fixture *f = *state;
+	bool cached[FRAMES] = {false};
+	bool evicted[FRAMES] = {false};
+	u32 i, round;
+
+	for (i = 0; i < FRAMES; i++)
+		tm_replace_lru.insert(&f->r, i, false);
+	/* 0 and 1, the oldest, are used all the time; the others never */
+	for (round = 0; round < 8; round++) {
+		u32 frame = lru_evict(f, cached);
+
+		assert_int_not_equal(frame, TM_NO_FRAME);
+		evicted[frame] = true;
+		for (i = 0; i < 2; i++) {
+			if (!cached[i] || evicted[i])
+				continue;
+			cached[i] = false;
+			tm_replace_lru.remove(&f->r, i);
+			tm_replace_lru.insert(&f->r, i, false);
+		}
+	}
+	/* the very first is chosen before there are any cached ones */
+	assert_false(evicted[1]);
+	for (i = 2, round = 0; i < FRAMES; i++)
+		round += evicted[i];
+	assert_true(round >= 7);
+}
+
+static void lru_clock(void **state)
+{
+	struct fixture *f = *state;
+	u32 i;
+
+	/* with accessed bits: whoever was used goes to the front */
+	for (i = 0; i < 4; i++)
+		tm_replace_lru.insert(&f->r, i, false);
+	i = tm_replace_lru.victim(&f->r);
+	assert_int_equal(i, 0);
+	tm_replace_lru.insert(&f->r, i, false);
+	for (i = 1; i < 4; i++)
+		assert_int_equal(tm_replace_lru.victim(&f->r), i);
+	assert_int_equal(tm_replace_lru.victim(&f->r), 0);
+	assert_int_equal(tm_replace_lru.victim(&f->r), TM_NO_FRAME);
+}
+
+static void lru_unused_readahead_goes_first(void **state)
+{
+	struct fixture *f = *state;
+	u32 i;
+
+	for (i = 0; i < 4; i++)
+		tm_replace_lru.insert(&f->r, i, false);
+	for (i = 4; i < 8; i++)
+		tm_replace_lru.insert(&f->r, i, true);
+	for (i = 4; i < 7; i++)
+		assert_int_equal(tm_replace_lru.victim(&f->r), i);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(by_name),
+#define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+		T(free_frames_within_limit),
+		T(fifo_is_strict),
+		T(lru_second_chance),
+		T(lru_clock),
+		T(lru_unused_readahead_goes_first),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A world in memory for the pager's tests: frames, a program's view of its
+ * blocks, servers, and requests that end when the test says so. Checks what a
+ * glue may rely on, and aborts the test when that is broken.
+ *
+ * Safe for one thread per lane, except the knobs.
+ */
+#ifndef TM_TESTS_WORLD_H
+#define TM_TESTS_WORLD_H
+
+#include <pthread.h>
+#include <stdio.h>
+
+#include "core/crc32c.h"
+#include "core/pager.h"
+#include "core/place.h"
+#include "core/replace.h"
+
+#define W_SHIFT 12
+#define W_BLOCK (1u << W_SHIFT)
+#define W_EXTENT (64 * W_BLOCK)
+
+#define W_CHECK(cond)                                                          \
+	do {                                                                   \
+		if (!(cond)) {                                                 \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,     \
+				#cond);                                        \
+			abort();                                               \
+		}                                                              \
+	} while (0)
+
+/* The program's side of a block. */
+struct w_view {
+	pthread_mutex_t lock;
+	bool readable;
+	bool writable;
+	bool failed;
+	bool pinned;
+	bool accessed;
+	bool dirty;
+	int map_error;
+	u32 frame;
+	u32 maps, wakes;
+};
+
+enum w_kind { W_FETCH, W_STORE, W_RESERVE };
+
+struct w_request {
+	enum w_kind kind;
+	struct tm_io *io;
+	unsigned int server;
+};
+
+struct w_server {
+	pthread_mutex_t lock;
+	u8 *mem;
+	u64 bytes;
+	u64 given; /* extents end here */
+	bool refuses;
+	bool lost;
+};
+
+#define W_REQUESTS 4096
+
+struct world {
+	struct tm_pager *pager;
+	struct tm_pager_config config;
+	struct w_view *view;
+	u8 *frames;
+	u32 *owner; /* block + 1 of each frame in use */
+	struct w_server server[4];
+	struct w_request request[TM_LANES_MAX][W_REQUESTS];
+	u32 nr_requests[TM_LANES_MAX];
+	u64 now;
+	bool exact_unmap; /* CLEAN and DIRTY, no fingerprint */
+	bool knows_accessed;
+	u64 released, discards;
+	int last_error;
+	struct tm_pager_ops ops;
+};
+
+static inline u64 w_now(void *ctx)
+{
+	struct world *w = ctx;
+
+	return tm_load_relaxed(&w->now);
+}
+
+static inline u8 *w_frame(struct world *w, u32 frame)
+{
+	W_CHECK(frame < w->config.nr_frames);
+	return w->frames + (size_t)frame * W_BLOCK;
+}
+
+static inline void w_add(struct world *w, struct tm_lane *lane,
+			 struct w_request r)
+{
+	unsigned int i = tm_lane_index(lane);
+
+	W_CHECK(w->nr_requests[i] < W_REQUESTS);
+	w->request[i][w->nr_requests[i]++] = r;
+}
+
+static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
+{
+	u64 given;
+	u32 i;
+
+	pthread_mutex_lock(&w->server[io->server].lock);
+	given = w->server[io->server].given;
+	pthread_mutex_unlock(&w->server[io->server].lock);
+	W_CHECK(io->nr >= 1 && io->nr <= TM_IO_BLOCKS);
+	W_CHECK((u64)io->nr << W_SHIFT <= w->config.io_bytes || io->nr == 1);
+	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <= given);
+	for (i = 0; i < io->nr; i++)
+		w_frame(w, io->seg[i].frame);
+	w_add(w, io->lane, (struct w_request){kind, io, io->server});
+}
+
+static inline void w_fetch(void *ctx, struct tm_io *io)
+{
+	w_io(ctx, io, W_FETCH);
+}
+
+static inline void w_store(void *ctx, struct tm_io *io)
+{
+	w_io(ctx, io, W_STORE);
+}
+
+static inline void w_discard(void *ctx, struct tm_lane *lane,
+			     unsigned int server, u64 addr, u64 bytes)
+{
+	struct world *w = ctx;
+	struct w_server *s = &w->server[server];
+
+	pthread_mutex_lock(&s->lock);
+	W_CHECK(addr + bytes <= s->given);
+	memset(s->mem + addr, 0xdd, bytes);
+	pthread_mutex_unlock(&s->lock);
+	tm_add_return(&w->discards, bytes >> W_SHIFT);
+}
+
+static inline void w_reserve(void *ctx, struct tm_lane *lane,
+			     unsigned int server)
+{
+	w_add(ctx, lane, (struct w_request){W_RESERVE, NULL, server});
+}
+
+static inline void w_release(void *ctx, struct tm_lane *lane,
+			     unsigned int server, u64 addr, u64 bytes)
+{
+	struct world *w = ctx;
+
+	tm_add_return(&w->released, 1);
+}
+
+static inline int w_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+			unsigned int flags)
+{
+	struct world *w = ctx;
+	struct w_view *v = &w->view[block];
+	u32 owner = (u32)block + 1;
+	int err;
+
+	pthread_mutex_lock(&v->lock);
+	W_CHECK(!v->writable);
+	W_CHECK(!v->readable || v->frame == frame);
+	err = v->map_error;
+	if (!err) {
+		if (flags & TM_MAP_ZERO) {
+			W_CHECK(tm_cas(&w->owner[frame], 0, owner));
+			memset(w_frame(w, frame), 0, W_BLOCK);
+			v->dirty = false;
+		}
+		W_CHECK(tm_load_relaxed(&w->owner[frame]) == owner);
+		v->readable = true;
+		v->writable = true;
+		v->failed = false;
+		v->frame = frame;
+		v->maps++;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return err;
+}
+
+static inline int w_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	struct world *w = ctx;
+	struct w_view *v = &w->view[block];
+	int result = TM_UNMAP_UNKNOWN;
+
+	pthread_mutex_lock(&v->lock);
+	W_CHECK(v->writable && v->frame == frame);
+	if (v->pinned) {
+		result = -EBUSY;
+	} else {
+		v->writable = false;
+		v->readable = !w->config.can_cache;
+		if (w->exact_unmap)
+			result = v->dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
+		v->dirty = false;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return result;
+}
+
+static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	struct world *w = ctx;
+	struct w_view *v = &w->view[block];
+	u32 owner = tm_load_relaxed(&w->owner[frame]);
+
+	pthread_mutex_lock(&v->lock);
+	W_CHECK(!v->writable || v->pinned);
+	v->readable = false;
+	v->writable = false;
+	memset(w_frame(w, frame), 0xee, W_BLOCK);
+	W_CHECK(!owner || owner == block + 1);
+	tm_store_relaxed(&w->owner[frame], 0);
+	pthread_mutex_unlock(&v->lock);
+}
+
+static inline int w_accessed(void *ctx, struct tm_lane *lane, u64 block,
+			     u32 frame)
+{
+	struct world *w = ctx;
+	struct w_view *v = &w->view[block];
+	int result = -EOPNOTSUPP;
+
+	pthread_mutex_lock(&v->lock);
+	if (w->knows_accessed) {
+		result = v->accessed;
+		v->accessed = false;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return result;
+}
+
+static inline void w_wake(void *ctx, struct tm_lane *lane, u64 block)
+{
+	struct world *w = ctx;
+
+	pthread_mutex_lock(&w->view[block].lock);
+	w->view[block].wakes++;
+	pthread_mutex_unlock(&w->view[block].lock);
+}
+
+static inline void w_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
+{
+	struct world *w = ctx;
+
+	W_CHECK(err < 0);
+	tm_store_relaxed(&w->last_error, err);
+	if (block >= w->config.nr_blocks)
+		return;
+	pthread_mutex_lock(&w->view[block].lock);
+	w->view[block].failed = true;
+	pthread_mutex_unlock(&w->view[block].lock);
+}
+
+static inline u32 w_checksum(void *ctx, u64 block, u32 frame, u32 seed)
+{
+	return tm_crc32c(seed, w_frame(ctx, frame), W_BLOCK);
+}
+
+static inline u64 w_fingerprint(void *ctx, u64 block, u32 frame)
+{
+	const u64 *word = (const u64 *)(const void *)w_frame(ctx, frame);
+	u64 hash = 1469598103934665603ULL, any = 0;
+	u32 i;
+
+	for (i = 0; i < W_BLOCK / sizeof(*word); i++) {
+		any |= word[i];
+		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15ULL ^ hash >> 29;
+	}
+	return any ? hash | 1 : 0;
+}
+
+/* Small and simple: what a test does not say. */
+static inline struct tm_pager_config w_defaults(void)
+{
+	return (struct tm_pager_config){
+		.nr_blocks = 4096,
+		.nr_frames = 16,
+		.block_shift = W_SHIFT,
+		.nr_lanes = 1,
+		.nr_servers = 2,
+		.io_depth = 8,
+		.io_bytes = 8 * W_BLOCK,
+		.prefetch_blocks = 0,
+		.can_cache = true,
+		.stall_ms = 100,
+		.replace = &tm_replace_fifo,
+		.place = &tm_place_simple,
+	};
+}
+
+static inline struct world *w_create(struct tm_pager_config config)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	u64 i;
+
+	w->config = config;
+	w->now = 1;
+	w->view = calloc(config.nr_blocks, sizeof(*w->view));
+	for (i = 0; i < config.nr_blocks; i++)
+		pthread_mutex_init(&w->view[i].lock, NULL);
+	w->frames = calloc(config.nr_frames, W_BLOCK);
+	w->owner = calloc(config.nr_frames, sizeof(*w->owner));
+	for (i = 0; i < config.nr_servers; i++) {
+		struct w_server *s = &w->server[i];
+
+		pthread_mutex_init(&s->lock, NULL);
+		s->bytes = 64 * W_EXTENT;
+		s->mem = calloc(1, s->bytes);
+	}
+	w->ops = (struct tm_pager_ops){
+		.now = w_now,
+		.fetch = w_fetch,
+		.store = w_store,
+		.discard = w_discard,
+		.reserve = w_reserve,
+		.release = w_release,
+		.map = w_map,
+		.unmap = w_unmap,
+		.drop = w_drop,
+		.accessed = w_accessed,
+		.wake = w_wake,
+		.fail = w_fail,
+		.checksum = w_checksum,
+		.fingerprint = w_fingerprint,
+	};
+	W_CHECK(!tm_pager_create(&config, &w->ops, w, &w->pager));
+	return w;
+}
+
+static inline void w_destroy(struct world *w)
+{
+	u64 i;
+
+	tm_pager_destroy(w->pager);
+	for (i = 0; i < w->config.nr_blocks; i++)
+		pthread_mutex_destroy(&w->view[i].lock);
+	for (i = 0; i < w->config.nr_servers; i++) {
+		pthread_mutex_destroy(&w->server[i].lock);
+		free(w->server[i].mem);
+	}
+	free(w->owner);
+	free(w->frames);
+	free(w->view);
+	free(w);
+}
+
+static inline struct tm_lane *w_lane(struct world *w, unsigned int i)
+{
+	return tm_pager_lane(w->pager, i);
+}
+
+static inline void w_transfer(struct world *w, struct tm_io *io, bool store)
+{
+	struct w_server *s = &w->server[io->server];
+	u32 i;
+
+	pthread_mutex_lock(&s->lock);
+	for (i = 0; i < io->nr; i++) {
+		u8 *remote = s->mem + io->addr + ((u64)i << W_SHIFT);
+		u8 *frame = w_frame(w, io->seg[i].frame);
+
+		if (store) {
+			memcpy(remote, frame, W_BLOCK);
+		} else {
+			u32 *owner = &w->owner[io->seg[i].frame];
+
+			W_CHECK(tm_cas(owner, 0, (u32)io->seg[i].block + 1));
+			memcpy(frame, remote, W_BLOCK);
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static inline void w_answer_reserve(struct world *w, unsigned int lane,
+				    unsigned int server)
+{
+	struct w_server *s = &w->server[server];
+	u64 addr = 0;
+	int status = -ENOMEM;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->lost) {
+		status = -EIO;
+	} else if (!s->refuses && s->given + W_EXTENT <= s->bytes) {
+		addr = s->given;
+		s->given += W_EXTENT;
+		status = 0;
+	}
+	pthread_mutex_unlock(&s->lock);
+	tm_pager_reserved(w_lane(w, lane), server, addr, W_EXTENT, status);
+}
+
+/* End the lane's request number @i. */
+static inline void w_end(struct world *w, unsigned int lane, u32 i, int status)
+{
+	struct w_request r = w->request[lane][i];
+
+	W_CHECK(i < w->nr_requests[lane]);
+	w->nr_requests[lane]--;
+	memmove(&w->request[lane][i], &w->request[lane][i + 1],
+		(w->nr_requests[lane] - i) * sizeof(r));
+	if (r.kind == W_RESERVE) {
+		w_answer_reserve(w, lane, r.server);
+		return;
+	}
+	if (tm_load_relaxed(&w->server[r.server].lost))
+		status = -EIO;
+	if (!status)
+		w_transfer(w, r.io, r.kind == W_STORE);
+	if (r.kind == W_STORE)
+		tm_pager_stored(r.io, status);
+	else
+		tm_pager_fetched(r.io, status);
+}
+
+static inline u32 w_pending(struct world *w, unsigned int lane,
+			    enum w_kind kind)
+{
+	u32 i, nr = 0;
+
+	for (i = 0; i < w->nr_requests[lane]; i++)
+		nr += w->request[lane][i].kind == kind;
+	return nr;
+}
+
+/* End the requests of one kind that there are now, in order. */
+static inline void w_end_kind(struct world *w, unsigned int lane,
+			      enum w_kind kind, int status)
+{
+	u32 nr = w_pending(w, lane, kind), i;
+
+	while (nr--) {
+		for (i = 0; w->request[lane][i].kind != kind;)
+			i++;
+		w_end(w, lane, i, status);
+	}
+}
+
+/* Let everything end well. */
+static inline void w_drain(struct world *w, unsigned int lane)
+{
+	do {
+		while (w->nr_requests[lane])
+			w_end(w, lane, 0, 0);
+		tm_add_return(&w->now, 100000);
+	} while (tm_pager_balance(w_lane(w, lane)) || w->nr_requests[lane]);
+}
+
+/* An access by the program; false if the block is not mapped for it. */
+static inline bool w_access(struct world *w, u64 block, bool write, u64 *value)
+{
+	struct w_view *v = &w->view[block];
+	u64 *word;
+	bool ok;
+
+	pthread_mutex_lock(&v->lock);
+	ok = write ? v->writable : v->readable;
+	if (ok) {
+		word = (u64 *)(void *)w_frame(w, v->frame);
+		if (write) {
+			word[0] = *value;
+			word[W_BLOCK / 8 - 1] = *value;
+			v->dirty = true;
+		}
+		W_CHECK(word[0] == word[W_BLOCK / 8 - 1]);
+		*value = word[0];
+		v->accessed = true;
+	}
+	pthread_mutex_unlock(&v->lock);
+	return ok;
+}
+
+static inline bool w_failed(struct world *w, u64 block)
+{
+	bool failed;
+
+	pthread_mutex_lock(&w->view[block].lock);
+	failed = w->view[block].failed;
+	pthread_mutex_unlock(&w->view[block].lock);
+	return failed;
+}
+
+#endif /* TM_TESTS_WORLD_H */
