@@ -22,7 +22,7 @@
  * @partition: the first one named, or the default
  * @time, @account: "" where not given
  * @array: a job array
- * @wrap: --wrap
+ * @wrap: --wrap; @name: --job-name
  * @mem: --mem or one of its kind
  * @default_mem: what holds where there is none, as Slurm has it: MiB, maybe
  *	with MEM_PER_CPU; 0: no limit
@@ -35,7 +35,7 @@ struct tm_submission {
 	char partition[TM_TEXT_MAX];
 	char time[TM_TEXT_MAX];
 	char account[TM_TEXT_MAX];
-	bool batch, array, wrap, mem, het, het_donor;
+	bool batch, array, wrap, name, mem, het, het_donor;
 	uint64_t default_mem;
 	const struct tm_conf *conf;
 	uint64_t donors;
@@ -60,9 +60,11 @@ extern const struct tm_donor_source_ops tm_source_het;
 /**
  * tm_submission_read() - the command line, the environment that sbatch and
  * salloc read, and the script's #SBATCH lines
+ * @first: index of the ":" that this component begins with; 0: it is the first
+ * @command: of what getopt left: the script, the program, or the next ":"
  *
  * The texts in @s point into memory that is never freed. Returns 0 or -errno.
  */
-int tm_submission_read(struct tm_submission *s);
+int tm_submission_read(struct tm_submission *s, int first, int command);
 
 #endif /* TM_SPANK_SOURCE_H */

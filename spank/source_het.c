@@ -67,16 +67,21 @@ static void add_environment(struct words *words, const struct tm_conf *conf)
 }
 
 /*
- * Without a --mem of its own, sbatch would give the job's component that of
- * the donors.
+ * Where the job's component has no --mem or --job-name of its own, sbatch would
+ * give it those of the donors. So it gets what it would have without donors.
  */
-static void add_memory(struct words *words, const struct tm_submission *s)
+static void add_own(struct words *words, const struct tm_submission *s)
 {
 	if (!s->mem && s->default_mem & MEM_PER_CPU)
 		add(words, "--mem-per-cpu=%" PRIu64 "M",
 		    s->default_mem & ~MEM_PER_CPU);
 	else if (!s->mem)
 		add(words, "--mem=%" PRIu64 "M", s->default_mem);
+	if (!s->name)
+		add(words, "--job-name=%s",
+		    s->command < s->argc ? basename(s->argv[s->command])
+		    : s->batch		 ? "wrap"
+					 : "interactive");
 }
 
 static void add_donors(struct words *words, const struct tm_submission *s)
@@ -111,7 +116,7 @@ static int het_submit(const struct tm_submission *s)
 	if (s->het)
 		return 0;
 	add_environment(&front, s->conf);
-	add_memory(&front, s);
+	add_own(&front, s);
 	add_donors(&back, s);
 	argv = calloc((size_t)(s->argc + front.nr + back.nr + 1),
 		      sizeof(*argv));

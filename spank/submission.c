@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,7 @@ enum wanted {
 	WANT_TIME,
 	WANT_ACCOUNT,
 	WANT_WRAP,
+	WANT_NAME,
 	WANT_ROLE,
 	WANT_MEM,
 	WANT_MEM_PER_CPU,
@@ -47,6 +47,7 @@ static const struct want {
 	[WANT_TIME] = {"time", 't', "TIMELIMIT"},
 	[WANT_ACCOUNT] = {"account", 'A', "ACCOUNT"},
 	[WANT_WRAP] = {"wrap", 0, "WRAP"},
+	[WANT_NAME] = {"job-name", 'J', "JOB_NAME"},
 	[WANT_ROLE] = {"teramem-role", 0, NULL},
 	[WANT_MEM] = {"mem", 0, "MEM_PER_NODE"},
 	[WANT_MEM_PER_CPU] = {"mem-per-cpu", 0, "MEM_PER_CPU"},
@@ -214,9 +215,9 @@ static void copy(char *to, const char *from)
 	snprintf(to, TM_TEXT_MAX, "%s", from ? from : "");
 }
 
-int tm_submission_read(struct tm_submission *s)
+int tm_submission_read(struct tm_submission *s, int first, int command)
 {
-	struct found found = {.het = false};
+	struct found found = {.het = first > 0};
 	const char *name;
 	int err;
 
@@ -226,12 +227,13 @@ int tm_submission_read(struct tm_submission *s)
 	name = strrchr(s->argv[0], '/');
 	s->batch = !strcmp(name ? name + 1 : s->argv[0], "sbatch");
 	found.with_value = s->batch ? WITH_VALUE : WITH_VALUE "W";
-	/* getopt is through: what it left is the script or the program. */
-	s->command = optind < s->argc ? optind : s->argc;
-	if (s->batch && s->command < s->argc)
+	s->command = command < s->argc ? command : s->argc;
+	if (s->command < s->argc && !strcmp(s->argv[s->command], ":"))
+		scan(s->argc - s->command, s->argv + s->command, &found);
+	else if (s->batch && s->command < s->argc)
 		scan_script(s->argv[s->command], &found);
 	scan_environment(s->batch, &found);
-	scan(s->command - 1, s->argv + 1, &found);
+	scan(s->command - first - 1, s->argv + first + 1, &found);
 
 	s->nodes = most_nodes(found.value[WANT_NODES]);
 	copy(s->partition, found.value[WANT_PARTITION]);
@@ -240,6 +242,7 @@ int tm_submission_read(struct tm_submission *s)
 	copy(s->account, found.value[WANT_ACCOUNT]);
 	s->array = found.value[WANT_ARRAY];
 	s->wrap = found.value[WANT_WRAP];
+	s->name = found.value[WANT_NAME];
 	s->mem = found.value[WANT_MEM] || found.value[WANT_MEM_PER_CPU] ||
 		 found.value[WANT_MEM_PER_GPU];
 	s->het = found.het;

@@ -4,6 +4,7 @@
  * waits in a queue, the donors are sized, and a source gets them.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <slurm/slurm.h>
 #include <stdio.h>
@@ -174,16 +175,19 @@ int tm_submit(void)
 	struct tm_conf *conf = &tm_plugin.conf;
 	struct tm_submission s = {.conf = conf};
 	partition_info_msg_t *all = NULL;
+	static int next;
 	char error[512] = "";
-	int err;
+	int first = next, err;
 
+	/* Slurm has getopt read each component from its ":" on. */
+	next += optind;
 	if (again || tm_plugin.donor)
 		return 0;
 	if (tm_conf_environment(conf, error, sizeof(error)))
 		return refuse(error);
 	if (!conf->size_bytes)
 		return check_alone();
-	if (tm_submission_read(&s))
+	if (tm_submission_read(&s, first, next))
 		return refuse("cannot read the command line");
 	if (!source->check(&s, error, sizeof(error)))
 		return refuse(error);
