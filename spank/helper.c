@@ -17,7 +17,7 @@
 
 #define KEPT_FD 3
 
-static void become_helper(char **argv, int fd)
+static void become_helper(char **argv, int fd, int messages)
 {
 	const char *slurm_conf = getenv("SLURM_CONF");
 	char where[PATH_MAX + 16];
@@ -32,6 +32,8 @@ static void become_helper(char **argv, int fd)
 		    (int)sizeof(where))
 		env[2] = where;
 	dup2(null, STDIN_FILENO);
+	dup2(messages, STDOUT_FILENO);
+	dup2(messages, STDERR_FILENO);
 	if (fd == KEPT_FD)
 		fcntl(fd, F_SETFD, 0);
 	else if (fd >= 0)
@@ -45,15 +47,38 @@ static void become_helper(char **argv, int fd)
 	_exit(127);
 }
 
+/* What it says goes where the plugin's own messages go. */
+static void pass_messages(int fd)
+{
+	FILE *messages = fdopen(fd, "r");
+	char line[1024];
+
+	while (messages && fgets(line, sizeof(line), messages)) {
+		line[strcspn(line, "\n")] = '\0';
+		slurm_error("%s", line);
+	}
+	if (messages)
+		fclose(messages);
+	else
+		close(fd);
+}
+
 int tm_helper_run(char **argv, int fd)
 {
-	int status;
-	pid_t pid = fork();
+	int status, messages[2];
+	pid_t pid;
 
-	if (pid < 0)
+	if (pipe2(messages, O_CLOEXEC))
 		return -errno;
+	pid = fork();
 	if (!pid)
-		become_helper(argv, fd);
+		become_helper(argv, fd, messages[1]);
+	close(messages[1]);
+	if (pid < 0) {
+		close(messages[0]);
+		return -EAGAIN;
+	}
+	pass_messages(messages[0]);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;

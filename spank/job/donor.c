@@ -171,6 +171,7 @@ int tm_donor(struct tm_job_request *r)
 	if (pid)
 		return 0;
 	setsid();
+	dup2(log, STDOUT_FILENO);
 	dup2(log, STDERR_FILENO);
 	err = tm_cgroup_join(r->task, r->job);
 	return err ? err : supervise(&donor, r->job, log);
