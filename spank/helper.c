@@ -15,8 +15,6 @@
 
 #include "spank/plugin.h"
 
-#define KEPT_FD 3
-
 static void become_helper(char **argv, int fd, int messages)
 {
 	const char *slurm_conf = getenv("SLURM_CONF");
@@ -34,11 +32,11 @@ static void become_helper(char **argv, int fd, int messages)
 	dup2(null, STDIN_FILENO);
 	dup2(messages, STDOUT_FILENO);
 	dup2(messages, STDERR_FILENO);
-	if (fd == KEPT_FD)
+	if (fd == TM_LEASE_FD)
 		fcntl(fd, F_SETFD, 0);
 	else if (fd >= 0)
-		dup2(fd, KEPT_FD);
-	close_range(fd >= 0 ? KEPT_FD + 1 : KEPT_FD, ~0U, 0);
+		dup2(fd, TM_LEASE_FD);
+	close_range(fd >= 0 ? TM_LEASE_FD + 1 : TM_LEASE_FD, ~0U, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);

@@ -15,15 +15,10 @@
 #include <sys/types.h>
 
 #include "common/conf.h"
-
-#define TM_RUN_FOLDER "/run/teramem"
-#define TM_DONOR_JOB_NAME "teramem-donors"
+#include "spank/shared.h"
 
 /* Names, by its pid, the process that runs a command for the second time. */
 #define TM_SUBMIT_GUARD "TERAMEM_SUBMIT"
-
-/* What a donor is given beyond what it lends: for the server itself. */
-#define TM_DONOR_OVERHEAD ((uint64_t)64 << 20)
 
 /* ---- plugin.c ----------------------------------------------------------- */
 

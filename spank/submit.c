@@ -16,7 +16,6 @@
 #include "spank/plugin.h"
 #include "spank/source.h"
 
-#define EXTENT_BYTES ((uint64_t)4 << 20)
 #define MIB (1ULL << 20)
 
 static bool again; /* the command that a source made of the user's */
@@ -96,8 +95,7 @@ static int check_donor_partition(const partition_info_msg_t *all,
 static int size_donors(struct tm_submission *s)
 {
 	const struct tm_conf *conf = s->conf;
-	uint64_t size =
-		(conf->size_bytes + EXTENT_BYTES - 1) & ~(EXTENT_BYTES - 1);
+	uint64_t size = tm_whole_extents(conf->size_bytes);
 	uint64_t total = size * s->nodes, most = conf->donor_mem_max_bytes;
 	uint64_t room, share;
 	char text[2][32];
@@ -106,8 +104,7 @@ static int size_donors(struct tm_submission *s)
 	room = most ? most - TM_DONOR_OVERHEAD : 0;
 	if (!conf->donors && most && total > room)
 		s->donors = (total + room - 1) / room;
-	share = (total + s->donors - 1) / s->donors;
-	share = (share + EXTENT_BYTES - 1) & ~(EXTENT_BYTES - 1);
+	share = tm_whole_extents((total + s->donors - 1) / s->donors);
 	s->donor_mem_bytes = (share + TM_DONOR_OVERHEAD + MIB - 1) & ~(MIB - 1);
 	tm_size_format(s->donor_mem_bytes, text[0], sizeof(text[0]));
 	if (most && s->donor_mem_bytes > most) {

@@ -23,11 +23,7 @@
 
 #include "common/conf.h"
 #include "common/map.h"
-
-#define TM_RUN_FOLDER "/run/teramem"
-#define TM_DONOR_JOB_NAME "teramem-donors"
-#define TM_DONOR_OVERHEAD ((uint64_t)64 << 20)
-#define TM_LEASE_FD 3
+#include "spank/shared.h"
 
 /* A server takes the first port of so many that is free. */
 #define TM_PORTS_TRIED 16
@@ -111,8 +107,6 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
 		     unsigned int tried);
 
-/* ---- wait.c ------------------------------------------------------------- */
-
 /**
  * tm_wait_donors() - until all serve this job; proves it as the job's user
  * @servers: receives address and capacity of each, in the order of @job
@@ -122,8 +116,6 @@ unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
 int tm_wait_donors(const struct tm_job_request *request,
 		   const struct tm_cluster_job *job, unsigned int wait_ms,
 		   struct tm_map_server *servers, char *error, size_t len);
-
-/* ---- user.c ------------------------------------------------------------- */
 
 /** tm_become_user() - for good; 0 or -errno */
 int tm_become_user(uid_t uid, gid_t gid);

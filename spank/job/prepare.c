@@ -18,7 +18,6 @@
 #include "common/size.h"
 #include "spank/job/job.h"
 
-#define EXTENT_BYTES ((uint64_t)4 << 20)
 #define BLOCK_BYTES (256 << 10)
 #define PAUSE_NS 50000000L
 
@@ -127,8 +126,7 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		return fail(r, -EINVAL, "no component of the job lends memory");
 	*map = (struct tm_map){
 		.job = r->leader,
-		.size_bytes = (conf->size_bytes + EXTENT_BYTES - 1) &
-			      ~(EXTENT_BYTES - 1),
+		.size_bytes = tm_whole_extents(conf->size_bytes),
 		.block_bytes =
 			conf->block_bytes ? conf->block_bytes : BLOCK_BYTES,
 		.prefetch_bytes = conf->prefetch_bytes,
@@ -217,14 +215,15 @@ static int prepare_donor(struct tm_job_request *r)
 					 sizeof(r->error));
 	if (err)
 		return err;
-	if (job.memory_bytes < TM_DONOR_OVERHEAD + EXTENT_BYTES)
+	if (job.memory_bytes < TM_DONOR_OVERHEAD + TM_EXTENT_BYTES)
 		return fail(r, -EINVAL,
 			    "a donor needs a --mem of at least 68M, and a "
 			    "Slurm that schedules memory (CR_Core_Memory)");
 	snprintf(text, sizeof(text),
 		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
 		 r->leader, r->uid, r->gid,
-		 (job.memory_bytes - TM_DONOR_OVERHEAD) & ~(EXTENT_BYTES - 1),
+		 (job.memory_bytes - TM_DONOR_OVERHEAD) &
+			 ~(TM_EXTENT_BYTES - 1),
 		 r->conf.port_first, r->conf.port_last, address);
 	err = tm_job_folder_write(r->job, "donor", text);
 	return err ? fail(r, err, "write donor: %s", strerror(-err)) : 0;

@@ -73,7 +73,7 @@ refused() {
 	status=$?
 	assert_match "$got" "error: teramem: .*$wanted" "refused: $name"
 	assert "with an exit status: $name" test $status -ne 0
-	assert_eq "$(run squeue -h)" "" "without a job: $name"
+	assert_eq "$(run squeue -h -t pending,running)" "" "without a job: $name"
 }
 refused "a size that is none" "--teramem=1X: unknown unit 'X'" \
 	sbatch --teramem=1X --wrap true
@@ -197,6 +197,79 @@ assert_match "$(job local --teramem=64M --mem=100 --teramem-local=200M true)" \
 	"more local memory than the job has is refused"
 assert "and fails the job" test "$(cat local.status)" -ne 0
 
+assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
+	sort | paste -sd ' ')" "teramem-donors wrap" \
+	"squeue shows the job's name, and which part is the donors"
+assert_eq "$(run sbatch -W -o own.out --teramem=64M : --teramem-role=donor \
+	-N2 --mem=150 --wrap 'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' \
+	>/dev/null 2>&1; paste -sd ' ' own.out)" "84M 84M" \
+	"a user's own component of donors"
+refused "a heterogeneous job without donors" "teramem-role=donor" \
+	sbatch --teramem=64M : -N1 --wrap true
+assert_match "$(job nested --teramem=64M \
+	'sbatch -o /dev/null --wrap true >&2; squeue -h -o %i | grep -v +')" \
+	'^[0-9]+$' "a job that a job submits has no donors for that"
+assert_match "$(job late-step 'srun --teramem=64M echo "it ran"')" \
+	"give --teramem to sbatch" "a step cannot ask for remote memory"
+assert_eq "$(grep -c 'it ran' late-step.out)" 0 "and does not run without"
+
+# --- a job's end, and that of its parts --------------------------------------
+
+# on_nodes COMMAND_NAME: pids of such processes on the nodes
+on_nodes() {
+	local pid
+	for pid in $(for i in 1 2 3 4 5; do
+		ip netns pids minicluster-n$i
+	done); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+	done
+}
+no_servers() {
+	[ -z "$(on_nodes teramemd)$(on_nodes teramem-job)" ]
+}
+two_servers() {
+	[ "$(on_nodes teramemd | wc -l)" -eq 2 ]
+}
+one_server() {
+	[ "$(on_nodes teramemd | wc -l)" -eq 1 ]
+}
+# submit NAME: a job that sleeps, with two donors; $id is its number
+submit() {
+	id=$(run sbatch --parsable -o "$1.out" --teramem=64M \
+		--teramem-donors=2 --wrap 'sleep 300' 2>/dev/null)
+	wait_until 20 two_servers
+}
+idle() {
+	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
+}
+wait_until 20 idle
+submit cancelled
+for pid in $(on_nodes teramemd); do
+	assert_eq "$(stat -c %U "/proc/$pid/environ")" root \
+		"nobody but root looks into a server"
+	assert_eq "$(awk '/^Uid/ { print $2, $3, $4, $5 }' "/proc/$pid/status")" \
+		"$(id -u mini) $(id -u mini) $(id -u mini) $(id -u mini)" \
+		"a server runs as the job's user"
+	assert_match "$(cat "/proc/$pid/cgroup")" "/job_[0-9]+/step_extern" \
+		"in the job's cgroup"
+done
+run scancel "$id"
+assert "scancel ends the servers" wait_until 10 no_servers
+wait_until 20 idle
+submit killed
+for pid in $(on_nodes teramemd | head -n 1); do
+	parent=$(awk '/^PPid/ { print $2 }' "/proc/$pid/status")
+	kill -KILL "$parent"
+done
+assert "a server ends with the process that watches it" \
+	wait_until 5 one_server
+for pid in $(on_nodes slurmstepd); do
+	grep -aq extern "/proc/$pid/cmdline" && kill -KILL "$pid"
+done
+assert "servers end with slurmstepd" wait_until 5 no_servers
+run scancel "$id"
+assert "no node is drained by that" wait_until 30 idle
+
 # --- donors that do not come -------------------------------------------------
 
 for node in n1 n2 n3 n4 n5; do
@@ -228,17 +301,7 @@ assert_eq "$(grep -c 'it ran' <<<"$got")" 0 "and the job does not start"
 
 # --- nothing is left ---------------------------------------------------------
 
-idle() {
-	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
-}
 assert "no node is drained" wait_until 20 idle
-no_servers() {
-	local node
-	for node in n1 n2 n3 n4 n5; do
-		ip netns pids "minicluster-$node"
-	done | xargs ps -o comm= -p | grep -c teramem >left
-	[ "$(<left)" = 0 ]
-}
 assert "no server is left" wait_until 5 no_servers
 for node in n1 n2 n3 n4 n5; do
 	assert "no file is left on $node" minicluster on $node \
