@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -78,20 +79,26 @@ static void exec_server(const struct donor *d, unsigned int port)
 	_exit(127);
 }
 
-/* So much and no more: the folder is in memory. */
+/*
+ * To the system's log, which outlives the job, and to the job's folder: so much
+ * and no more there, since it is in memory.
+ */
 static void keep_log(int from, int log)
 {
-	size_t room = LOG_MAX_BYTES;
-	char text[1024];
-	ssize_t n;
+	FILE *messages = fdopen(from, "r");
+	size_t room = LOG_MAX_BYTES, len;
+	char line[1024];
 
-	while ((n = read(from, text, sizeof(text))) > 0 ||
-	       (n < 0 && errno == EINTR)) {
-		if (n > (ssize_t)room)
-			n = (ssize_t)room;
-		if (n > 0 && write(log, text, (size_t)n) == n)
-			room -= (size_t)n;
+	while (messages && fgets(line, sizeof(line), messages)) {
+		syslog(LOG_WARNING, "%s", line);
+		len = strlen(line);
+		if (len <= room && write(log, line, len) == (ssize_t)len)
+			room -= len;
 	}
+	if (messages)
+		fclose(messages);
+	else
+		close(from);
 }
 
 /* Returns the server's exit status when it has ended, or -errno. */
@@ -117,7 +124,6 @@ static int run_server(const struct donor *d, unsigned int port, int log)
 		return -EAGAIN;
 	}
 	keep_log(out[0], log);
-	close(out[0]);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -171,6 +177,7 @@ int tm_donor(struct tm_job_request *r)
 	if (pid)
 		return 0;
 	setsid();
+	openlog("teramem-job", LOG_PID, LOG_DAEMON);
 	dup2(log, STDOUT_FILENO);
 	dup2(log, STDERR_FILENO);
 	err = tm_cgroup_join(r->task, r->job);

@@ -113,7 +113,7 @@ static void say_missing(const struct tm_cluster_job *job, const bool *ready,
 		snprintf(error + used, len - used, " (%s)", why);
 	else if (used < len)
 		snprintf(error + used, len - used,
-			 " (see the log of slurmd there)");
+			 " (see the logs of slurmd and of the system there)");
 }
 
 /* What the child finds out, in memory that it shares with its parent. */
