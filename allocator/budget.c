@@ -51,8 +51,8 @@ int tm_budget_init(struct tm_engine *e, const char *job_path)
 	b->floor_bytes = (u64)FLOOR_BLOCKS << e->block_shift;
 	if (b->floor_bytes > e->map.local_bytes / 2)
 		b->floor_bytes = (e->map.local_bytes / 2) & ~(e->block - 1);
-	b->chunk_bytes = CHUNK_BYTES > b->floor_bytes ? CHUNK_BYTES :
-							b->floor_bytes;
+	b->chunk_bytes =
+		CHUNK_BYTES > b->floor_bytes ? CHUNK_BYTES : b->floor_bytes;
 	if (!*job_path) {
 		b->local_bytes = (u64)e->nr_frames << e->block_shift;
 		return 0;
@@ -98,8 +98,8 @@ static int redraw(struct tm_engine *e, u64 committed)
 		if (!b->job && need > e->map.size_bytes)
 			return -ENOMEM;
 		err = b->job ? tm_job_capacity_draw(b->job,
-						    need - b->drawn_bytes) :
-			       0;
+						    need - b->drawn_bytes)
+			     : 0;
 		if (err)
 			return err;
 	}
@@ -166,9 +166,9 @@ static void give_back(struct tm_engine *e)
 	struct tm_pager_usage usage;
 	u64 excess = tm_job_local_excess(b->job), spare, frames;
 
-	spare = b->local_bytes > b->floor_bytes ?
-			b->local_bytes - b->floor_bytes :
-			0;
+	spare = b->local_bytes > b->floor_bytes
+			? b->local_bytes - b->floor_bytes
+			: 0;
 	excess &= ~((u64)e->block - 1);
 	b->giving_bytes = excess < spare ? excess : spare;
 	limit_set(e);

@@ -16,12 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* All of it inline: the fingerprint needs nothing at run time. */
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "allocator/config.h"
 #include "allocator/engine_internal.h"
+#include "allocator/fingerprint.h"
 #include "core/crc32c.h"
 #include "core/place.h"
 #include "core/replace.h"
@@ -31,6 +28,7 @@
 #define REGION_FACTOR 2
 
 #define MIN_FRAMES 8
+#define PROGRAM_FD_MIN 500
 #define IO_BYTES (1u << 20)
 #define STALL_MS 60000
 
@@ -54,9 +52,7 @@ static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 
 static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	struct tm_engine *e = ctx;
-
-	return e->mech->unmap(e, block, frame);
+	return tm_pin_unmap(tm_engine_lane_of(ctx, lane), block, frame);
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -88,14 +84,8 @@ static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
 	struct tm_engine *e = ctx;
-	const unsigned char *bytes = e->mech->bytes(e, block, frame);
-	u64 hash;
 
-	/* All zero: the first byte is, and each equals the one before. */
-	if (!bytes[0] && !memcmp(bytes, bytes + 1, e->block - 1))
-		return 0;
-	hash = XXH3_64bits(bytes, e->block);
-	return hash ? hash : 1;
+	return tm_fingerprint(e->mech->bytes(e, block, frame), e->block);
 }
 
 static const struct tm_pager_ops pager_ops = {
@@ -155,10 +145,11 @@ static int region_reserve(struct tm_engine *e)
 	if (!err)
 		return 0;
 failed:
-	tm_lane_log(TM_LOG_ERROR,
-		    "reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
-		    "that vm.overcommit_memory is not 2",
-		    size >> 20, strerror(-err));
+	tm_lane_log(
+		TM_LOG_ERROR,
+		"reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
+		"that vm.overcommit_memory is not 2",
+		size >> 20, strerror(-err));
 	return err;
 }
 
@@ -178,7 +169,8 @@ static int choose_mechanism(struct tm_engine *e)
 		e->mech = &tm_mech_copy;
 	if ((e->uffd.features & e->mech->uffd_features) !=
 	    e->mech->uffd_features) {
-		tm_err("start engine: mechanism '%s': this kernel's userfaultfd "
+		tm_err("start engine: mechanism '%s': this kernel's "
+		       "userfaultfd "
 		       "lacks it; set TERAMALLOC_MECHANISM=%s, or use Linux "
 		       "%s or later",
 		       e->mech->name,
@@ -270,7 +262,8 @@ int tm_engine_set_up(struct tm_engine *e)
 		err = region_reserve(e);
 	if (!err) {
 		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		err = e->failed ? tm_command_init(e) : -ENOMEM;
+		e->pinned = tm_alloc((e->size >> e->block_shift) / 8 + 8);
+		err = e->failed && e->pinned ? tm_command_init(e) : -ENOMEM;
 	}
 	if (!err)
 		err = e->mech->start(e);
@@ -333,7 +326,14 @@ int tm_engine_start(struct tm_engine **engine)
 	err = tm_uffd_open(config->uffd == TM_UFFD_LIMITED, &e->uffd);
 	if (err)
 		goto err_free;
-	program_fd = e->uffd.fd;
+	/* Out of the way of programs that count on low numbers. */
+	program_fd = fcntl(e->uffd.fd, F_DUPFD_CLOEXEC, PROGRAM_FD_MIN);
+	if (program_fd < 0) {
+		program_fd = e->uffd.fd;
+	} else {
+		close(e->uffd.fd);
+		e->uffd.fd = program_fd;
+	}
 	err = choose_mechanism(e);
 	if (err)
 		goto err_close;
@@ -348,6 +348,8 @@ int tm_engine_start(struct tm_engine **engine)
 	err = e->start_err;
 	if (err) {
 		tm_engine_stop(e);
+		if (e->base)
+			munmap(e->base, e->size);
 		goto err_close;
 	}
 	*engine = e;

@@ -84,7 +84,8 @@ int tm_engine_pin(struct tm_engine *engine, void *addr, size_t bytes);
 bool tm_engine_pins(const struct tm_engine *engine, const void *addr,
 		    size_t bytes);
 
-/** tm_engine_unpin() - they come and go again; not pinned ones are passed over */
+/** tm_engine_unpin() - they come and go again; not pinned ones are passed over
+ */
 void tm_engine_unpin(struct tm_engine *engine, void *addr, size_t bytes);
 
 int tm_engine_stats(struct tm_engine *engine, struct teramalloc_stats *stats);

@@ -50,7 +50,7 @@ struct tm_engine_lane {
 	size_t requests_bytes;
 	struct tm_transport_request *free_request;
 	struct tm_transport_request *failed; /* to be completed with -EIO */
-	unsigned int nr_control;	     /* requests besides reads, writes */
+	unsigned int nr_control; /* requests besides reads, writes */
 	unsigned int nr_dirty;
 	u16 dirty[TM_SERVERS_MAX];
 	bool is_dirty[TM_SERVERS_MAX];
@@ -208,7 +208,8 @@ void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid);
 
 /* pin.c */
 
-/** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY */
+/** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY
+ */
 int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame);
 
 /* budget.c */

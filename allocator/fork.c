@@ -28,7 +28,7 @@ static unsigned int nr_gone;
 
 static void on_segv(int sig, siginfo_t *info, void *context)
 {
-	const struct sigaction dfl = { .sa_handler = SIG_DFL };
+	const struct sigaction dfl = {.sa_handler = SIG_DFL};
 	char *addr = info->si_addr;
 
 	/* The access, if it was one, comes again and ends as it would have. */
@@ -63,9 +63,9 @@ void tm_engine_fork_parent(struct tm_engine *e)
 void tm_engine_fork_child(struct tm_engine *e)
 {
 	struct sigaction old, explain = {
-		.sa_sigaction = on_segv,
-		.sa_flags = SA_SIGINFO | SA_ONSTACK,
-	};
+				      .sa_sigaction = on_segv,
+				      .sa_flags = SA_SIGINFO | SA_ONSTACK,
+			      };
 	void *area;
 
 	area = mmap(e->base, e->size, PROT_NONE,

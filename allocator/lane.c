@@ -195,7 +195,7 @@ static void nap(struct tm_engine_lane *lane)
 	unsigned int nr = 1;
 	int wait_ms = TICK_NS / 1000000, ms;
 
-	fds[0] = (struct pollfd){ .fd = e->uffd.fd, .events = POLLIN };
+	fds[0] = (struct pollfd){.fd = e->uffd.fd, .events = POLLIN};
 	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
 		channel = tm_session_channel(e->session[i], lane->index);
 		fds[nr].fd = tm_channel_fd(channel, &fds[nr].events);

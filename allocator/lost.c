@@ -37,9 +37,9 @@ static const char *cause(struct tm_engine *e, int err)
 		return "no local memory became free for it";
 	if (err != -EIO)
 		return strerror(-err);
-	return tm_load_relaxed(&e->lost_servers) ?
-		       "its only copy is gone with its server" :
-		       "it came back from its server damaged, twice";
+	return tm_load_relaxed(&e->lost_servers)
+		       ? "its only copy is gone with its server"
+		       : "it came back from its server damaged, twice";
 }
 
 static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
@@ -50,8 +50,7 @@ static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
 		    "access memory at %p (block %llu): %s; the access ends in "
 		    "SIGBUS (%u such blocks so far)",
 		    tm_engine_addr(e, block), (unsigned long long)block,
-		    cause(e, err),
-		    nr);
+		    cause(e, err), nr);
 }
 
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

@@ -25,8 +25,8 @@
  * at its block's place.
  */
 struct tm_mech_state {
-	void **bounce;	/* per frame */
-	u8 *mapped;	/* per frame: the region has the block's pages */
+	void **bounce; /* per frame */
+	u8 *mapped;    /* per frame: the region has the block's pages */
 	size_t bounce_bytes;
 	const char *zeros;
 };
@@ -40,8 +40,8 @@ static int copy_start(struct tm_engine *e)
 	s->bounce_bytes = e->nr_frames * sizeof(*s->bounce);
 	s->bounce = tm_alloc(s->bounce_bytes);
 	s->mapped = tm_alloc(e->nr_frames);
-	s->zeros = mmap(NULL, e->block, PROT_READ,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->zeros = mmap(NULL, e->block, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 	e->mech_state = s;
 	return s->bounce && s->mapped && s->zeros != MAP_FAILED ? 0 : -ENOMEM;
 }
@@ -166,8 +166,7 @@ const struct tm_mech_ops tm_mech_copy = {
 	.name = "copy",
 	.can_cache = false,
 	.uffd_features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	.register_mode = UFFDIO_REGISTER_MODE_MISSING |
-			 UFFDIO_REGISTER_MODE_WP,
+	.register_mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
 	.start = copy_start,
 	.lane_init = copy_lane_init,
 	.fill = copy_fill,

@@ -34,8 +34,8 @@ struct tm_mech_state {
 	size_t slot_bytes;
 	const char *zeros; /* one block, all of it the kernel's zero page */
 	bool huge;
-	u32 populated;	/* slots that are not EMPTY */
-	u32 keep;	/* as many may stay so */
+	u32 populated; /* slots that are not EMPTY */
+	u32 keep;      /* as many may stay so */
 };
 
 static char *slot_addr(struct tm_engine *e, u32 frame)
@@ -272,8 +272,8 @@ static int move_start(struct tm_engine *e)
 	s->keep = e->nr_frames;
 	s->slot_bytes = e->nr_frames;
 	s->slot = tm_alloc(s->slot_bytes);
-	s->zeros = mmap(NULL, e->block, PROT_READ,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->zeros = mmap(NULL, e->block, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 	s->stage_bytes = ((size_t)e->nr_frames << e->block_shift) + align;
 	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -283,7 +283,8 @@ static int move_start(struct tm_engine *e)
 	madvise((void *)s->zeros, e->block, MADV_POPULATE_READ);
 	madvise(area, s->stage_bytes, MADV_DONTFORK);
 	madvise(area, s->stage_bytes, MADV_DONTDUMP);
-	madvise(area, s->stage_bytes, s->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	madvise(area, s->stage_bytes,
+		s->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	s->stage = (char *)(((uintptr_t)area + align - 1) & ~(align - 1));
 	err = tm_uffd_register(e->uffd.fd, s->stage, s->stage_bytes - align,
 			       UFFDIO_REGISTER_MODE_MISSING);

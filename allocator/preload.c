@@ -13,6 +13,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@ static struct {
  */
 static size_t threshold;
 static bool in_job;
+static bool own_malloc; /* the program's binary has one */
 
 static _Thread_local bool resolving __attribute__((tls_model("initial-exec")));
 
@@ -90,6 +92,28 @@ static void resolve(void)
 	resolving = false;
 }
 
+/* Where the next malloc's code lies. */
+static struct {
+	uintptr_t start, end;
+} next_code;
+
+static int note_code(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	uintptr_t start, end, addr = (uintptr_t)next.malloc;
+
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		start = object->dlpi_addr + object->dlpi_phdr[i].p_vaddr;
+		end = start + object->dlpi_phdr[i].p_memsz;
+		if (object->dlpi_phdr[i].p_type != PT_LOAD || addr < start ||
+		    addr >= end)
+			continue;
+		next_code.start = start;
+		next_code.end = end;
+		return 1;
+	}
+	return 0;
+}
+
 static bool is_ours(const char *name)
 {
 	Dl_info first, us;
@@ -98,18 +122,22 @@ static bool is_ours(const char *name)
 	       dladdr(&next, &us) && first.dli_fbase == us.dli_fbase;
 }
 
-/* A program with a malloc in its own binary would free ours with its own. */
-static bool calls_us(void)
+/*
+ * A program with a malloc in its own binary would free ours with its own: that
+ * one stays. Its mappings may become ours.
+ */
+static bool find_own_malloc(void)
 {
-	bool ours;
+	bool own;
 
 	resolving = true;
-	ours = is_ours("malloc") && is_ours("free");
+	own = !is_ours("malloc") || !is_ours("free");
+	dl_iterate_phdr(note_code, NULL);
 	resolving = false;
-	if (!ours && !tm_config_get()->mmap)
+	if (own && !tm_config_get()->mmap)
 		tm_warn("preload malloc: this program brings its own, which "
 			"stays local; TERAMALLOC_MMAP=1 serves its mappings");
-	return ours;
+	return own;
 }
 
 static void init(void)
@@ -124,8 +152,11 @@ static void init(void)
 		return;
 	map = secure_getenv("TERAMEM_JOB_MAP");
 	in_job = map && *map;
-	if (in_job && calls_us())
-		size = tm_config_get()->threshold_bytes;
+	if (in_job) {
+		own_malloc = find_own_malloc();
+		if (!own_malloc)
+			size = tm_config_get()->threshold_bytes;
+	}
 	tm_store_release(&threshold, size);
 }
 
@@ -133,6 +164,9 @@ static void __attribute__((constructor(102))) init_at_load(void)
 {
 	if (!tm_load_relaxed(&threshold))
 		init();
+	/* Later calls to mmap(2) will come from within its malloc. */
+	if (own_malloc && tm_config_get()->mmap)
+		tm_heap_get();
 }
 
 /* Whether the next malloc shall serve @size. */
@@ -326,4 +360,10 @@ bool tm_preload_job(void)
 	if (tm_unlikely(!tm_load_relaxed(&threshold)) && !resolving)
 		init();
 	return in_job;
+}
+
+bool tm_preload_may_start(const void *caller)
+{
+	return !own_malloc && ((uintptr_t)caller < next_code.start ||
+			       (uintptr_t)caller >= next_code.end);
 }

@@ -131,9 +131,9 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 static void complete(struct tm_transport_request *r, int err)
 {
 	struct tm_engine_lane *lane = r->lane;
-	struct tm_request request = { .kind = r->request.kind,
-				      .addr = r->request.addr,
-				      .bytes = r->request.bytes };
+	struct tm_request request = {.kind = r->request.kind,
+				     .addr = r->request.addr,
+				     .bytes = r->request.bytes};
 	struct tm_io *io = r->io;
 	u16 server = r->server;
 
@@ -163,9 +163,9 @@ static void request_done(struct tm_request *request, int err)
 	complete(request->cookie, err);
 }
 
-static struct tm_transport_request *
-request_get(struct tm_engine_lane *lane, enum tm_request_kind kind, u16 server,
-	    u64 addr, u64 bytes)
+static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
+						enum tm_request_kind kind,
+						u16 server, u64 addr, u64 bytes)
 {
 	struct tm_transport_request *r = lane->free_request;
 
@@ -222,9 +222,9 @@ static void transfer(struct tm_engine *e, struct tm_io *io,
 			iov->iov_base = e->mech->bytes(e, io->seg[i].block,
 						       io->seg[i].frame);
 		else
-			iov->iov_base = e->mech->fill(e, lane->index,
-						      io->seg[i].block,
-						      io->seg[i].frame);
+			iov->iov_base =
+				e->mech->fill(e, lane->index, io->seg[i].block,
+					      io->seg[i].frame);
 		if (iov->iov_base)
 			continue;
 		tm_lane_log(TM_LOG_ERROR,

@@ -78,7 +78,7 @@ static int open_any(bool allow_limited, bool *limited)
 
 static int handshake(int fd, uint64_t *features)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = *features };
+	struct uffdio_api api = {.api = UFFD_API, .features = *features};
 
 	if (ioctl(fd, UFFDIO_API, &api))
 		return -errno;
@@ -113,9 +113,8 @@ int tm_uffd_open(bool allow_limited, struct tm_userfaultfd *uffd)
 		err = uffd->fd;
 		goto failed;
 	}
-	wanted = uffd->features &
-		 (UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_MOVE |
-		  UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	wanted = uffd->features & (UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_MOVE |
+				   UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 	err = handshake(uffd->fd, &wanted);
 	if (err) {
 		close(uffd->fd);
@@ -123,7 +122,8 @@ int tm_uffd_open(bool allow_limited, struct tm_userfaultfd *uffd)
 	}
 	if (uffd->limited)
 		tm_warn("open userfaultfd: limited: system calls with remote "
-			"memory may fail with EFAULT (TERAMALLOC_UFFD=limited)");
+			"memory may fail with EFAULT "
+			"(TERAMALLOC_UFFD=limited)");
 	return 0;
 
 failed:
@@ -135,7 +135,7 @@ failed:
 int tm_uffd_register(int fd, void *addr, size_t len, uint64_t mode)
 {
 	struct uffdio_register r = {
-		.range = { (uintptr_t)addr, len },
+		.range = {(uintptr_t)addr, len},
 		.mode = mode,
 	};
 
@@ -144,14 +144,14 @@ int tm_uffd_register(int fd, void *addr, size_t len, uint64_t mode)
 
 int tm_uffd_unregister(int fd, void *addr, size_t len)
 {
-	struct uffdio_range r = { (uintptr_t)addr, len };
+	struct uffdio_range r = {(uintptr_t)addr, len};
 
 	return ioctl(fd, UFFDIO_UNREGISTER, &r) ? -errno : 0;
 }
 
 void tm_uffd_wake(int fd, void *addr, size_t len)
 {
-	struct uffdio_range r = { (uintptr_t)addr, len };
+	struct uffdio_range r = {(uintptr_t)addr, len};
 
 	ioctl(fd, UFFDIO_WAKE, &r);
 }
@@ -159,7 +159,7 @@ void tm_uffd_wake(int fd, void *addr, size_t len)
 /* Whether to try once more after @err without progress, @tries before. */
 static bool again(int err, unsigned int tries)
 {
-	const struct timespec pause = { .tv_nsec = 50000 };
+	const struct timespec pause = {.tv_nsec = 50000};
 
 	if ((err != EAGAIN && err != EINTR) || tries >= TRIES_MAX)
 		return false;
@@ -172,7 +172,7 @@ static bool again(int err, unsigned int tries)
 
 void tm_uffd_zero(int fd, void *addr)
 {
-	struct uffdio_zeropage z = { .range = { (uintptr_t)addr, TM_PAGE } };
+	struct uffdio_zeropage z = {.range = {(uintptr_t)addr, TM_PAGE}};
 	unsigned int tries = 0;
 
 	while (ioctl(fd, UFFDIO_ZEROPAGE, &z))
@@ -309,7 +309,7 @@ int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
 int tm_uffd_protect(int fd, void *addr, size_t len, bool protect)
 {
 	struct uffdio_writeprotect w = {
-		.range = { (uintptr_t)addr, len },
+		.range = {(uintptr_t)addr, len},
 		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 	unsigned int tries = 0;

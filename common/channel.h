@@ -89,7 +89,7 @@ struct tm_channel {
 	u64 give_up_ns;
 	unsigned int refusals;	 /* since the connection broke */
 	unsigned int violations; /* ever */
-	unsigned int barren;	 /* connections without a completion */
+	unsigned int barren;	 /* connections that brought nothing */
 	char why[320];		 /* it broke */
 
 	struct tm_dial dial;

@@ -29,10 +29,12 @@
 /* A full server keeps a RESERVE for a moment before it refuses it. */
 #define RESERVE_PATIENCE_NS (2000 * MS)
 
-/* Lies in the life of a channel, and connections that brought nothing. */
+/* Lies in the life of a channel. */
 #define VIOLATIONS_MAX 3
-#define BARREN_MAX 6
+
+/* One more for each connection that brought nothing, up to a limit. */
 #define BARREN_PAUSE_NS (20 * MS)
+#define BARREN_PAUSES_MAX 10
 
 static void set_fd(struct tm_channel *channel, int fd)
 {
@@ -106,7 +108,9 @@ void tm_channel_drop(struct tm_channel *channel, int err, const char *why)
 	if (channel->barren == 0)
 		channel->give_up_ns =
 			now + (err == -ETIMEDOUT ? timeout / 2 : timeout);
-	channel->retry_ns = now + channel->barren++ * BARREN_PAUSE_NS;
+	channel->retry_ns = now + channel->barren * BARREN_PAUSE_NS;
+	if (channel->barren < BARREN_PAUSES_MAX)
+		channel->barren++;
 	snprintf(channel->why, sizeof(channel->why), "%s", why);
 }
 
@@ -164,11 +168,9 @@ void tm_channel_renew(struct tm_channel *channel)
 	if (channel->violations >= VIOLATIONS_MAX)
 		lose(channel, "it broke the protocol %u times",
 		     channel->violations);
-	else if (channel->barren > BARREN_MAX)
-		lose(channel, "%u connections in a row served nothing",
-		     channel->barren);
 	else if (now >= channel->give_up_ns)
-		lose(channel, "no new connection within the timeout of %llu ms",
+		lose(channel,
+		     "nothing got through within the timeout of %llu ms",
 		     (unsigned long long)(channel->session->timeout_ns / MS));
 	else if (channel->state == TM_CHANNEL_DIALING ||
 		 now >= channel->retry_ns)

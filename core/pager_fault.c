@@ -270,11 +270,12 @@ enum tm_fault_result tm_block_settle(struct tm_lane *lane,
 			/* what nobody waits for need not be mapped */
 			if (!(frame->flags & TM_FRAME_FAULT) && cached)
 				return rest_cached(lane, b);
+			if (!tm_block_copied(p, e, e->flags) ||
+			    (frame->flags & (TM_FRAME_FAULT | TM_FRAME_DIRTY |
+					     TM_FRAME_UNKNOWN)))
+				err = failed;
 			block_drop(lane, b, false);
 			held = TM_HELD_NOTHING;
-			if ((frame->flags & TM_FRAME_FAULT) ||
-			    !tm_block_copied(p, e, e->flags))
-				err = failed;
 			break;
 
 		case TM_HELD_NOTHING:

@@ -20,7 +20,8 @@ extern "C" {
  * connects to the memory servers and may block for seconds.
  *
  * Returns NULL with errno ENOMEM when the job's capacity is used up, or when
- * there is no remote memory and TERAMALLOC_FALLBACK is not "local".
+ * there is no remote memory. With TERAMALLOC_FALLBACK=local such memory comes
+ * from malloc(3) instead, which is said once on stderr.
  */
 void *teramalloc(size_t size);
 

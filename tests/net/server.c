@@ -201,7 +201,8 @@ static void through(struct world *world, void (*make)(struct world *world),
 		fail_msg("%s", o.why);
 	assert_int_equal(load->refused, 0);
 	if (o.renewed < renewed_min || o.renewed > renewed_max)
-		fail_msg("renewed %u times", o.renewed);
+		fail_msg("renewed %u times, not %u to %u", o.renewed,
+			 renewed_min, renewed_max);
 	tm_session_close(session);
 	load_destroy(load);
 }
@@ -218,7 +219,7 @@ static void make_resets(struct world *world)
 
 static void make_reset_every(struct world *world)
 {
-	world_command(world, "reset-every 3333333");
+	world_command(world, "reset-every 1111111");
 	usleep(1000000);
 	world_command(world, "reset-every 0");
 }

@@ -241,7 +241,7 @@ static void reply_lies(void **state)
 	ends(PEER_TWICE, 3000, "a reply to no request");
 	ends(PEER_REQUEST, 3000, "a request from the server");
 	ends(PEER_STATUS, 3000, "unknown status");
-	ends(PEER_CLOSES, 3000, "in a row served nothing");
+	ends(PEER_CLOSES, 3000, "nothing got through within");
 }
 
 static void silence(void **state)

@@ -44,9 +44,8 @@ static void get_area(void)
 	area = remote_alloc(AREA);
 	CHECK(area);
 	CHECK(!remote_stats(&s));
-	filler = remote_alloc(s.limit_bytes * 2 > 64u << 20 ?
-				      s.limit_bytes * 2 :
-				      64u << 20);
+	filler = remote_alloc(s.limit_bytes * 2 > 64u << 20 ? s.limit_bytes * 2
+							    : 64u << 20);
 	CHECK(filler);
 	for (size_t i = 0; i < AREA_PAGES; i++)
 		page_write(area + i * PAGE, i, 1);
@@ -121,8 +120,8 @@ static void test_vectors(void)
 	get_area();
 	evict_all();
 	for (int i = 0; i < 64; i++)
-		iov[i] = (struct iovec){ area + (size_t)(i * 37 % 64) * 65536,
-					 65536 };
+		iov[i] = (struct iovec){area + (size_t)(i * 37 % 64) * 65536,
+					65536};
 	CHECK(writev(fd, iov, 64) == 64 * 65536);
 	memset(area, 0, 64 * 65536);
 	evict_all();
@@ -195,9 +194,9 @@ static void on_alarm(int sig)
 
 static void test_signals(void)
 {
-	struct sigaction act = { .sa_handler = on_alarm };
-	struct itimerval often = { { 0, 500 }, { 0, 500 } };
-	struct itimerval never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction act = {.sa_handler = on_alarm};
+	struct itimerval often = {{0, 500}, {0, 500}};
+	struct itimerval never = {{0, 0}, {0, 0}};
 
 	get_area();
 	sigaction(SIGALRM, &act, NULL);
@@ -439,22 +438,22 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } tests[] = {
-	{ "files", test_files },
-	{ "vectors", test_vectors },
-	{ "direct", test_direct },
-	{ "sockets", test_sockets },
-	{ "signals", test_signals },
-	{ "mlock", test_mlock },
-	{ "mprotect", test_mprotect },
-	{ "fork", test_fork },
-	{ "fork-engine", test_fork_engine },
-	{ "exec", test_exec },
-	{ "threads", test_threads },
-	{ "discard", test_discard },
-	{ "closed", test_closed },
-	{ "removed", test_removed },
-	{ "last-thread", test_last_thread },
-	{ "setuid", test_setuid },
+	{"files", test_files},
+	{"vectors", test_vectors},
+	{"direct", test_direct},
+	{"sockets", test_sockets},
+	{"signals", test_signals},
+	{"mlock", test_mlock},
+	{"mprotect", test_mprotect},
+	{"fork", test_fork},
+	{"fork-engine", test_fork_engine},
+	{"exec", test_exec},
+	{"threads", test_threads},
+	{"discard", test_discard},
+	{"closed", test_closed},
+	{"removed", test_removed},
+	{"last-thread", test_last_thread},
+	{"setuid", test_setuid},
 };
 #define NR_TESTS (sizeof(tests) / sizeof(tests[0]))
 

@@ -45,9 +45,6 @@ ends() {
 stop_server() {
 	kill "$1" && wait "$1" 2>/dev/null
 }
-filled() {
-	grep -q fill "$TMP/page"
-}
 
 # start_mutant KIND RATE: as start_server does
 start_mutant() {
@@ -84,7 +81,7 @@ start_server killed --capacity=160M --mlock=no
 server=$started
 map "$(server_address killed)"
 page --pattern=random --seconds=30
-wait_until 30 filled
+wait_until 30 grep -q fill "$TMP/page"
 kill -KILL "$server"
 SECONDS=0
 ends "server killed" $bus 'use server unix:.*SIGBUS'
@@ -95,11 +92,11 @@ start_server stopped --capacity=160M --mlock=no
 server=$started
 map "$(server_address stopped)"
 page --pattern=random --seconds=4
-wait_until 30 filled
+wait_until 30 grep -q fill "$TMP/page"
 kill -STOP "$server" && sleep 1.5 && kill -CONT "$server"
 ends "server stopped and continued" 0
 page --pattern=random --seconds=30
-wait_until 30 filled
+wait_until 30 grep -q fill "$TMP/page"
 kill -STOP "$server"
 SECONDS=0
 ends "server stopped for good" $bus 'use server unix:'
@@ -126,7 +123,7 @@ start_server proxied --capacity=160M --mlock=no --auth=munge \
 	--address="$address"
 map "$address" munge
 page --pattern=random --seconds=6
-wait_until 30 filled
+wait_until 30 grep -q fill "$TMP/page"
 for command in reset cut "stall 700" reset drop reset; do
 	proxy "$command"
 	sleep 0.6
@@ -137,7 +134,7 @@ page --pattern=seq --passes=1
 ends "a reset every 3 MB" 0
 proxy reset-every 0
 page --pattern=random --seconds=30
-wait_until 30 filled
+wait_until 30 grep -q fill "$TMP/page"
 proxy hole
 SECONDS=0
 ends "network gone" $bus 'use server tcp:'

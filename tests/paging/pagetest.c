@@ -127,8 +127,7 @@ static void latency(void)
 	for (size_t i = 0; i < n; i++) {
 		random = mix(random);
 		t = now();
-		(void)*(volatile uint64_t *)(memory +
-					     random % nr_pages * PAGE);
+		(void)*(volatile uint64_t *)(memory + random % nr_pages * PAGE);
 		took[i] = now() - t;
 	}
 	qsort(took, n, sizeof(*took), by_value);
@@ -141,11 +140,11 @@ static void latency(void)
 static void options(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "size", 1, NULL, 's' },    { "pattern", 1, NULL, 'p' },
-		{ "threads", 1, NULL, 't' }, { "passes", 1, NULL, 'n' },
-		{ "seconds", 1, NULL, 'S' }, { "writes", 1, NULL, 'w' },
-		{ "seed", 1, NULL, 'r' },    { "discard", 0, NULL, 'd' },
-		{ "latency", 0, NULL, 'l' }, { NULL, 0, NULL, 0 },
+		{"size", 1, NULL, 's'},	   {"pattern", 1, NULL, 'p'},
+		{"threads", 1, NULL, 't'}, {"passes", 1, NULL, 'n'},
+		{"seconds", 1, NULL, 'S'}, {"writes", 1, NULL, 'w'},
+		{"seed", 1, NULL, 'r'},	   {"discard", 0, NULL, 'd'},
+		{"latency", 0, NULL, 'l'}, {NULL, 0, NULL, 0},
 	};
 	int c;
 

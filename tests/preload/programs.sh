@@ -7,6 +7,7 @@
 . "$(dirname "$0")/../functions.sh"
 
 preload=$1
+own=$2
 requires python3 sort stress-ng
 
 # with [NAME=VALUE]... COMMAND...: under the preload
@@ -67,6 +68,19 @@ assert_eq "$(with "$python" "$TMP/fork.py" 2>&1)" "b'child\\n' 0 11 0" \
 assert "stress-ng --vm checks its memory" \
 	with TERAMALLOC_MMAP=1 stress-ng --quiet --vm 2 --vm-bytes 64M \
 	--verify --vm-ops 500 --timeout 20
+
+# Other mallocs: one in the binary stays, its mappings may be served; one that
+# is loaded behind ours serves what is small.
+assert_match "$(with timeout 20 "$own" 2>&1 | tr '\n' ' ')" \
+	'brings its own.* 7 text $' "a malloc in the binary stays"
+assert_eq "$(with TERAMALLOC_MMAP=1 timeout 20 "$own" 2>&1)" "7 text" \
+	"a malloc in the binary, its mappings served"
+jemalloc=$(ldconfig -p | awk '/libjemalloc.so.2/ { print $NF; exit }')
+for how in TERAMALLOC_THRESHOLD=64K TERAMALLOC_MMAP=1; do
+	env LD_PRELOAD="$preload $jemalloc" $how timeout 30 \
+		sort -S 50M "$TMP/in" >"$TMP/out2"
+	assert "sort on jemalloc with $how" cmp "$TMP/out" "$TMP/out2"
+done
 
 # Outside a job nothing of ours is read, not even what is wrong.
 assert_eq "$(with TERAMEM_JOB_MAP= TERAMALLOC_THRESHOLD=nonsense \

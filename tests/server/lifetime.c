@@ -369,20 +369,6 @@ static void test_slow_client(void **state)
 
 /* ---- huge pages --------------------------------------------------------- */
 
-static uint64_t free_huge_pages(void)
-{
-	unsigned long long pages = 0;
-	char line[128];
-	FILE *file = fopen("/proc/meminfo", "r");
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "HugePages_Free: %llu", &pages) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return pages;
-}
-
 static void test_no_huge_pages(void **state)
 {
 	/* More than any machine that runs this has reserved. */
@@ -390,32 +376,6 @@ static void test_no_huge_pages(void **state)
 				    "--capacity=32T", "--hugepages", NULL),
 			 1);
 	assert_said("vm.nr_hugepages");
-}
-
-static void test_huge_pages(void **state)
-{
-	static char data[4096], zeros[4096];
-	struct peer peer;
-	uint64_t addr;
-
-	if (free_huge_pages() < 4) {
-		print_message("# needs 4 free huge pages (vm.nr_hugepages)\n");
-		skip();
-	}
-	server_start(&server, "--listen", unix_address("s"), "--capacity=8M",
-		     "--hugepages", NULL);
-	assert_int_equal(peer_open(&peer, server.address, false), 0);
-	assert_int_equal(peer_reserve(&peer, &addr), 0);
-	memset(data, 1, sizeof(data));
-	assert_int_equal(peer_write(&peer, addr, data, sizeof(data)), 0);
-	assert_int_equal(peer_release(&peer, addr), 0);
-	assert_int_equal(peer_reserve(&peer, &addr), 0);
-	assert_int_equal(peer_reserve(&peer, &addr), 0);
-	/* The same pages again, wiped. */
-	assert_int_equal(peer_read(&peer, 0, data, sizeof(data)), 0);
-	assert_memory_equal(data, zeros, sizeof(data));
-	peer_close(&peer);
-	server_stop(&server);
 }
 
 /* ---- locked memory ------------------------------------------------------ */
@@ -441,75 +401,6 @@ static void test_mlock_required(void **state)
 	assert_string_equal(server.err, "");
 }
 
-/* ---- a memory cgroup that is too small ---------------------------------- */
-
-static int write_text(const char *dir, const char *file, const char *text)
-{
-	char path[256];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n < 0 ? -1 : 0;
-}
-
-/* Version 1, or version 2 where the controller is on. */
-static bool make_cgroup(char *dir, size_t len, const char *limit)
-{
-	snprintf(dir, len, "/sys/fs/cgroup/memory/teramem-test-%d", getpid());
-	if (mkdir(dir, 0755) == 0) {
-		if (!write_text(dir, "memory.limit_in_bytes", limit))
-			return true;
-		rmdir(dir);
-	}
-	snprintf(dir, len, "/sys/fs/cgroup/teramem-test-%d", getpid());
-	if (mkdir(dir, 0755) == 0) {
-		if (!write_text(dir, "memory.max", limit))
-			return true;
-		rmdir(dir);
-	}
-	return false;
-}
-
-/* The server refuses in time, and lives. */
-static void test_cgroup_limit(void **state)
-{
-	char dir[128], pid[16];
-	struct peer peer;
-	uint64_t addr;
-	int i, status;
-
-	require_root();
-	if (!make_cgroup(dir, sizeof(dir), "134217728")) {
-		print_message("# needs a memory cgroup that can be made\n");
-		skip();
-	}
-	server_start(&server, "--listen", unix_address("s"), "--capacity=1G",
-		     NULL);
-	snprintf(pid, sizeof(pid), "%d", server.pid);
-	assert_int_equal(write_text(dir, "cgroup.procs", pid), 0);
-	assert_int_equal(peer_open(&peer, server.address, false), 0);
-	for (i = 0; i < 32; i++) {
-		status = peer_reserve(&peer, &addr);
-		if (status)
-			break;
-	}
-	assert_int_equal(status, TM_STATUS_NO_MEMORY);
-	assert_in_range(i, 8, 31);
-	/* What was given back can be had again. */
-	assert_int_equal(peer_release(&peer, addr), 0);
-	assert_int_equal(peer_reserve(&peer, &addr), 0);
-	peer_close(&peer);
-	server_stop(&server);
-	assert_non_null(strstr(server.err, "is left on this machine"));
-	assert_return_code(rmdir(dir), errno);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -530,9 +421,7 @@ int main(void)
 		cmocka_unit_test(test_sessions_cap),
 		cmocka_unit_test(test_slow_client),
 		cmocka_unit_test(test_no_huge_pages),
-		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_mlock_required),
-		cmocka_unit_test(test_cgroup_limit),
 	};
 
 	return cmocka_run_group_tests(tests, setup_folder, teardown_folder);
