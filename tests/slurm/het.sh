@@ -8,7 +8,7 @@
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 requires_root
-requires slurmctld slurmd srun munged ip jq
+requires jq # what Slurm needs, minicluster installs
 [ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
 [ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
 unshare --net true 2>/dev/null || skip "no network namespaces here"
