@@ -13,6 +13,7 @@
 
 #include "common/job.h"
 #include "common/map.h"
+#include "common/paths.h"
 
 /* Exit statuses of our own, as env(1), nohup(1) and timeout(1) have them. */
 #define TM_EXIT_FAILURE 125
@@ -20,11 +21,13 @@
 #define TM_EXIT_NOT_FOUND 127
 #define TM_EXIT_SIGNAL 128
 
-/* ---- run.c, check.c, bench.c -------------------------------------------- */
+/* ---- run.c, check.c, bench.c, config.c, status.c ------------------------ */
 
 int tm_run_main(int argc, char **argv);
 int tm_check_main(int argc, char **argv);
 int tm_bench_main(int argc, char **argv);
+int tm_config_main(int argc, char **argv);
+int tm_status_main(int argc, char **argv);
 
 /* ---- options.c ---------------------------------------------------------- */
 
@@ -64,18 +67,6 @@ int tm_option_number(const char *name, const char *text, uint64_t min,
 int tm_option_map(const struct tm_run_options *options);
 /** what getopt_long() ('?' or ':', opterr = 0) stumbled over */
 int tm_option_unknown(int key, char **argv, const char *command);
-
-/* ---- paths.c ------------------------------------------------------------ */
-
-/**
- * tm_path_find() - a part of Teramem: where it was installed, or next to this
- * program in a build folder; never by the working folder or $PATH
- * @part: "server/teramemd", "allocator/libteramalloc-preload.so", ... its
- *	place in the build folder
- *
- * Returns 0, or -ENOENT after it said so.
- */
-int tm_path_find(const char *part, char path[PATH_MAX]);
 
 /* ---- folder.c ----------------------------------------------------------- */
 

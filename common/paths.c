@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Where the other parts of Teramem are. The working folder and $PATH say
- * nothing about that, so they are not asked.
+ * Where the other parts of Teramem are; see paths.h. The working folder and
+ * $PATH say nothing about that, so they are not asked.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "tools/tool.h"
+#include "common/paths.h"
 
 /* As meson installs them; see meson.build. */
 static const struct part {
@@ -22,20 +23,24 @@ static const struct part {
 	{"tools/bench-paging", TM_LIBEXECDIR "/bench-paging"},
 };
 
-/* The build folder that this program runs from: /SOMEWHERE/tools/teramem. */
+/* The programs that look for others, by their place in the build folder. */
+static const char *const seekers[] = {"/tools/teramem", "/spank/teramem-job"};
+
+/* The build folder that this program runs from, if it does. */
 static bool build_folder(char path[PATH_MAX])
 {
 	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
-	static const char end[] = "/tools/teramem";
-	size_t len = sizeof(end) - 1;
+	size_t i, len;
 
-	if (n < (ssize_t)len)
-		return false;
-	path[n] = '\0';
-	if (strcmp(path + n - len, end))
-		return false;
-	path[n - len] = '\0';
-	return true;
+	for (i = 0; n > 0 && i < sizeof(seekers) / sizeof(*seekers); i++) {
+		len = strlen(seekers[i]);
+		path[n] = '\0';
+		if ((size_t)n < len || strcmp(path + n - len, seekers[i]))
+			continue;
+		path[n - len] = '\0';
+		return true;
+	}
+	return false;
 }
 
 int tm_path_find(const char *part, char path[PATH_MAX])

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Into a job's cgroups, where its memory limit holds and where Slurm ends
+ * everything that belongs to the job. Both versions: /proc says where.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "spank/job/job.h"
+
+#define MOUNT "/sys/fs/cgroup"
+#define PAUSE_NS 20000000L
+#define TRIES 500
+
+/* A line of /proc/PID/cgroup: "4:memory:/slurm/job_7/step_extern" */
+struct entry {
+	char *controllers, *path;
+};
+
+static bool next_entry(FILE *file, char line[PATH_MAX], struct entry *entry)
+{
+	if (!fgets(line, PATH_MAX, file))
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	entry->controllers = strchr(line, ':');
+	if (!entry->controllers)
+		return false;
+	entry->controllers++;
+	entry->path = strchr(entry->controllers, ':');
+	if (!entry->path)
+		return false;
+	*entry->path++ = '\0';
+	return true;
+}
+
+/* Whether the job's memory limit holds for @pid. */
+static bool is_in_job(pid_t pid, uint32_t job)
+{
+	char path[64], wanted[32], line[PATH_MAX];
+	struct entry entry;
+	bool found = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	snprintf(wanted, sizeof(wanted), "/job_%" PRIu32 "/", job);
+	file = fopen(path, "re");
+	while (file && next_entry(file, line, &entry))
+		found |= (!*entry.controllers ||
+			  !strcmp(entry.controllers, "memory")) &&
+			 strstr(entry.path, wanted);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static int enter(const char *folder, const char *path)
+{
+	char procs[PATH_MAX + 64], self[16];
+	int fd, err = 0, len;
+
+	snprintf(procs, sizeof(procs), MOUNT "%s%s%s/cgroup.procs",
+		 *folder ? "/" : "", folder, path);
+	fd = open(procs, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = snprintf(self, sizeof(self), "%d", getpid());
+	if (write(fd, self, (size_t)len) != len)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int join_all(pid_t task, uint32_t job)
+{
+	char path[64], wanted[32], line[PATH_MAX];
+	struct entry entry;
+	int err = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)task);
+	snprintf(wanted, sizeof(wanted), "/job_%" PRIu32 "/", job);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	/* Others than the job's say nothing about it. */
+	while (!err && next_entry(file, line, &entry))
+		if (strstr(entry.path, wanted))
+			err = enter(entry.controllers, entry.path);
+	fclose(file);
+	return err;
+}
+
+int tm_cgroup_join(pid_t task, uint32_t job)
+{
+	const struct timespec pause = {0, PAUSE_NS};
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < TRIES && !is_in_job(task, job); i++)
+		nanosleep(&pause, NULL);
+	err = join_all(task, job);
+	if (!err && !is_in_job(getpid(), job))
+		err = -ENOENT;
+	if (err)
+		tm_err("donor of job %" PRIu32
+		       ": join its memory cgroup: %s; are "
+		       "TaskPlugin=task/cgroup and ConstrainRAMSpace=yes set?",
+		       job, strerror(-err));
+	return err;
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What the controller says about a job and its nodes, by Slurm's library.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spank/job/job.h"
+
+static int complain(char *error, size_t len, const char *action)
+{
+	snprintf(error, len, "%s: %s", action,
+		 slurm_strerror(slurm_get_errno()));
+	return -EIO;
+}
+
+/*
+ * Those named as donors, if any are; else all the other components, since a
+ * user who writes them may have called them anything.
+ */
+static bool lends(const job_info_msg_t *all, const job_info_t *component,
+		  const struct tm_job_request *r)
+{
+	bool named = false;
+	uint32_t i;
+
+	for (i = 0; i < all->record_count; i++)
+		named |= all->job_array[i].name &&
+			 !strcmp(all->job_array[i].name, TM_DONOR_JOB_NAME);
+	return component->job_id != r->job &&
+	       (!named || !strcmp(component->name ? component->name : "",
+				  TM_DONOR_JOB_NAME));
+}
+
+static int add_nodes(struct tm_cluster_job *job, const char *list, char *error,
+		     size_t len)
+{
+	hostlist_t hosts = slurm_hostlist_create(list);
+	char *name;
+	int err = 0;
+
+	while (!err && hosts && (name = slurm_hostlist_shift(hosts))) {
+		struct tm_node *node = &job->donor[job->nr_donors];
+
+		if (job->nr_donors == TM_NODES_MAX ||
+		    strlen(name) >= sizeof(node->name)) {
+			snprintf(error, len, "more than %d donors",
+				 TM_NODES_MAX);
+			err = -E2BIG;
+		} else {
+			strcpy(node->name, name);
+			job->nr_donors++;
+		}
+		free(name);
+	}
+	if (hosts)
+		slurm_hostlist_destroy(hosts);
+	return err;
+}
+
+static uint64_t memory_of(const job_info_t *component)
+{
+	uint64_t mib = component->pn_min_memory;
+
+	if (mib == NO_VAL64)
+		return 0;
+	if (mib & MEM_PER_CPU)
+		mib = (mib & ~MEM_PER_CPU) * component->num_cpus /
+		      (component->num_nodes ? component->num_nodes : 1);
+	return mib << 20;
+}
+
+static int read_components(const job_info_msg_t *all,
+			   const struct tm_job_request *r,
+			   struct tm_cluster_job *job, char *error, size_t len)
+{
+	uint32_t i;
+	int err = 0;
+
+	for (i = 0; i < all->record_count && !err; i++) {
+		const job_info_t *component = &all->job_array[i];
+
+		if (component->job_id == r->job) {
+			job->memory_bytes = memory_of(component);
+			job->nodes = component->num_nodes;
+		}
+		if (!lends(all, component, r))
+			continue;
+		if (!component->nodes || !*component->nodes)
+			return -EAGAIN;
+		err = add_nodes(job, component->nodes, error, len);
+	}
+	return err;
+}
+
+int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
+		       char *error, size_t len)
+{
+	node_info_msg_t *nodes = NULL;
+	int err = 0;
+
+	if (slurm_load_node_single(&nodes, (char *)node, SHOW_ALL))
+		return complain(error, len, "ask the controller for a node");
+	if (nodes->record_count != 1 || !nodes->node_array[0].node_addr ||
+	    snprintf(address, TM_CONF_NAME_MAX, "%s",
+		     nodes->node_array[0].node_addr) >= TM_CONF_NAME_MAX) {
+		snprintf(error, len,
+			 "the controller has no address for node %s", node);
+		err = -ENOENT;
+	}
+	slurm_free_node_info_msg(nodes);
+	return err;
+}
+
+int tm_cluster_job(const struct tm_job_request *r, struct tm_cluster_job *job,
+		   char *error, size_t len)
+{
+	job_info_msg_t *all = NULL;
+	unsigned int i;
+	int err;
+
+	memset(job, 0, sizeof(*job));
+	if (slurm_load_job(&all, r->leader ? r->leader : r->job,
+			   SHOW_ALL | SHOW_DETAIL))
+		return complain(error, len, "ask the controller for the job");
+	err = read_components(all, r, job, error, len);
+	slurm_free_job_info_msg(all);
+	if (r->donor) /* of its own component only the memory matters */
+		return err == -EAGAIN ? 0 : err;
+	for (i = 0; i < job->nr_donors && !err; i++)
+		err = tm_cluster_address(job->donor[i].name,
+					 job->donor[i].address, error, len);
+	return err;
+}

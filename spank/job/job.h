@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The job helper's own declarations, grouped by the file that defines them.
+ *
+ * It runs as root on the nodes of a job, started by the plugin: before the
+ * job's first process (prolog), after its last (epilog), and on donors (donor).
+ * What it writes lies in the job's folder, TM_RUN_FOLDER/JOB, which belongs to
+ * root:
+ *
+ *	ready    the job has its remote memory; lines for the environment
+ *	failed   it has none, and why
+ *	donor    this node lends; what the server needs to be started
+ *	map, job the server map and the job file, the user's
+ *	log      what the server said
+ */
+#ifndef TM_SPANK_JOB_H
+#define TM_SPANK_JOB_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/conf.h"
+#include "common/map.h"
+#include "spank/shared.h"
+
+/* A server takes the first port of so many that is free. */
+#define TM_PORTS_TRIED 16
+
+/**
+ * struct tm_job_request - what the plugin said
+ * @leader: the number that all components of a heterogeneous job share
+ * @node: this node's name in Slurm
+ * @task: a process in the job's cgroup, for the donor
+ */
+struct tm_job_request {
+	uint32_t job, leader, restart;
+	uid_t uid;
+	gid_t gid;
+	const char *partition, *node, *conf_path;
+	struct tm_conf conf;
+	bool donor;
+	pid_t task;
+	char error[512]; /* what is wrong with it, found while it was read */
+};
+
+/* ---- prepare.c, donor.c -------------------------------------------------- */
+
+int tm_prolog(struct tm_job_request *request);
+int tm_epilog(struct tm_job_request *request);
+int tm_donor(struct tm_job_request *request);
+
+/* ---- folder.c ----------------------------------------------------------- */
+
+/** tm_job_folder_make() - empty, new; 0, or -errno after it said so */
+int tm_job_folder_make(uint32_t job);
+void tm_job_folder_remove(uint32_t job);
+
+/** tm_job_folder_path() - of a file in it; returns @path */
+char *tm_job_folder_path(uint32_t job, const char *name, char path[PATH_MAX]);
+
+/** tm_job_folder_write() - a new file, whole or not at all; 0 or -errno */
+int tm_job_folder_write(uint32_t job, const char *name, const char *text);
+
+/* ---- cluster.c ---------------------------------------------------------- */
+
+#define TM_NODES_MAX TM_MAP_SERVERS_MAX
+
+/**
+ * struct tm_node - a donor
+ * @address: as the controller knows it
+ */
+struct tm_node {
+	char name[TM_CONF_NAME_MAX];
+	char address[TM_CONF_NAME_MAX];
+};
+
+/**
+ * struct tm_cluster_job - what the controller says
+ * @memory_bytes: of this component on each of its nodes; 0: not scheduled
+ * @nodes: of this component
+ */
+struct tm_cluster_job {
+	uint64_t memory_bytes;
+	uint32_t nodes;
+	unsigned int nr_donors;
+	struct tm_node donor[TM_NODES_MAX];
+};
+
+/**
+ * tm_cluster_job() - this component, and the nodes of those that lend
+ *
+ * Returns 0; -EAGAIN while another component has no nodes yet; -errno with
+ * @error.
+ */
+int tm_cluster_job(const struct tm_job_request *request,
+		   struct tm_cluster_job *job, char *error, size_t len);
+
+/** tm_cluster_address() - of a node; 0 or -errno with @error */
+int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
+		       char *error, size_t len);
+
+/* ---- wait.c ------------------------------------------------------------- */
+
+/** tm_port() - the port that is tried after @tried others: no need to ask */
+unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
+		     unsigned int tried);
+
+/**
+ * tm_wait_donors() - until all serve this job; proves it as the job's user
+ * @servers: receives address and capacity of each, in the order of @job
+ *
+ * Returns 0, or -errno with @error: "7/8 donors ready, missing n12".
+ */
+int tm_wait_donors(const struct tm_job_request *request,
+		   const struct tm_cluster_job *job, unsigned int wait_ms,
+		   struct tm_map_server *servers, char *error, size_t len);
+
+/** tm_become_user() - for good; 0 or -errno */
+int tm_become_user(uid_t uid, gid_t gid);
+
+/* ---- cgroup.c ----------------------------------------------------------- */
+
+/**
+ * tm_cgroup_join() - those of @task, once Slurm has put it into the job's
+ *
+ * Returns 0, or -errno after it said so.
+ */
+int tm_cgroup_join(pid_t task, uint32_t job);
+
+#endif /* TM_SPANK_JOB_H */

@@ -1,0 +1,310 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# sbatch and salloc --teramem on a real cluster: unmodified programs page over
+# donors of their own job and get the right answer; what cannot work is refused
+# in one line; nothing is left afterwards.
+# shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
+# shellcheck source=tests/functions.sh
+. "$(dirname "$0")/../functions.sh"
+requires_root
+requires jq # what Slurm needs, minicluster installs
+[ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
+[ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
+unshare --net true 2>/dev/null || skip "no network namespaces here"
+requires_free 4000
+
+minicluster() {
+	"$SRC/contrib/minicluster" "$@"
+}
+
+run() {
+	timeout 90 "$SRC/contrib/minicluster" run "$@"
+}
+
+minicluster status >/dev/null
+[ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
+finish() {
+	local status=$?
+	minicluster down >/dev/null
+	(exit "$status")
+	cleanup
+}
+trap finish EXIT
+
+chmod 755 "$TMP"
+mkdir -m 777 "$TMP/out"
+cd "$TMP/out" || exit
+cat >"$TMP/good.conf" <<-END
+	DonorPartition=donor WaitTime=10
+	Partition=large BlockSize=1M Policy=fifo SizeMax=2G
+	Partition=bad   DonorPartition=nowhere
+	Partition=small DonorMemMax=512M DonorsMax=3
+END
+conf=$TMP/teramem.conf
+cp "$TMP/good.conf" "$conf"
+for name in large bad small; do
+	echo "PartitionName=$name"
+done >"$TMP/slurm.conf"
+echo "required $BUILD/spank/spank_teramem.so conf=$conf" \
+	"helper=$BUILD/spank/teramem-job" >"$TMP/plugstack"
+minicluster up -n 5 --mem 1500 --conf "$TMP/slurm.conf" \
+	--plugstack "$TMP/plugstack" >/dev/null || {
+	not_ok "a cluster with the plugin"
+	exit 1
+}
+
+# --- it is there -------------------------------------------------------------
+
+for command in sbatch salloc srun; do
+	assert_eq "$(run $command --help | grep -c '\[teramem\]')" 9 \
+		"$command --help lists the options"
+done
+assert_eq "$(nm -D --defined-only "$BUILD/spank/spank_teramem.so" |
+	awk '$3 !~ /^(slurm_spank_|plugin_|spank_plugin_version)/')" "" \
+	"the plugin exports nothing but what Slurm looks for"
+
+# --- it refuses at submit, in a line, and no job comes about ------------------
+
+refused() {
+	local name=$1 wanted=$2 got status
+	shift 2
+	got=$(run "$@" 2>&1 </dev/null)
+	status=$?
+	assert_match "$got" "error: teramem: .*$wanted" "refused: $name"
+	assert "with an exit status: $name" test $status -ne 0
+	assert_eq "$(run squeue -h -t pending,running)" "" "without a job: $name"
+}
+refused "a size that is none" "--teramem=1X: unknown unit 'X'" \
+	sbatch --teramem=1X --wrap true
+refused "no size" "--teramem=: empty" sbatch --teramem= --wrap true
+refused "a small size" "not from 4M" sbatch --teramem=1K --wrap true
+refused "a block of 3K" "not from 4K to 2M" \
+	sbatch --teramem=1G --teramem-block=3K --wrap true
+refused "a block of 12K" "power of two" \
+	sbatch --teramem=1G --teramem-block=12K --wrap true
+refused "a policy" "use lru or fifo" \
+	salloc --teramem=1G --teramem-policy=x true
+refused "a placement" "use simple or rr" \
+	sbatch --teramem=1G --teramem-placement=x --wrap true
+refused "0 donors" "from 1 to 256" \
+	sbatch --teramem=1G --teramem-donors=0 --wrap true
+refused "an option without --teramem" "without --teramem=SIZE" \
+	sbatch --teramem-block=1M --wrap true
+refused "a role" "use donor" sbatch --teramem-role=x --wrap true
+refused "a bad environment" "environment TERAMEM_BLOCK=7: " \
+	env TERAMEM_BLOCK=7 sbatch --teramem=1G --wrap true
+refused "more than the partition allows" "at most 2G.*SizeMax" \
+	sbatch -p large --teramem=3G --wrap true
+refused "large donors" "at most 512M each.*--teramem-donors" \
+	sbatch -p small --teramem=1G --teramem-donors=1 --wrap true
+refused "many donors" "donors are needed, at most 3" \
+	sbatch -p small --teramem=2G --wrap true
+refused "a partition of donors that does not exist" "no partition nowhere" \
+	sbatch -p bad --teramem=1G --wrap true
+refused "the kernel engine" "kmod: not possible yet" \
+	sbatch --teramem=1G --teramem-engine=kmod --wrap true
+refused "an array" "job arrays" sbatch --teramem=1G --array=1-2 --wrap true
+refused "a script on standard input" "standard input" \
+	sh -c '(echo "#!/bin/sh"; echo true) | sbatch --teramem=1G'
+refused "srun outside a job" "srun outside a job" srun --teramem=1G true
+printf 'BlockSize=1M\nBlocksize=3\n' >"$conf"
+refused "a bad value in teramem.conf" "$conf:2: BlockSize=3" \
+	sbatch --teramem=1G --wrap true
+echo 'Blocks=1M' >"$conf"
+refused "an unknown key in teramem.conf" "$conf:1: unknown key 'Blocks'" \
+	sbatch --teramem=1G --wrap true
+rm "$conf"
+refused "no teramem.conf" "cannot read $conf: No such file" \
+	sbatch --teramem=1G --wrap true
+run sbatch -W -o plain --wrap 'echo works; env | grep TERAMEM' >/dev/null 2>&1
+assert_eq "$(cat plain)" works "jobs without --teramem do not need it"
+cp "$TMP/good.conf" "$conf"
+
+# --- a real program ----------------------------------------------------------
+
+# Nearly in order, as logs of several nodes are
+awk 'BEGIN {
+	for (i = 0; i < 1500000; i++)
+		printf "%012d event of node %d\n", int(i / 8) * 8 + 7 - i % 8, i % 97
+}' >"$TMP/text"
+native=$(LC_ALL=C sort -S 200M "$TMP/text" | md5sum | cut -c -32)
+cat >"$TMP/sort.sh" <<END
+#!/bin/bash
+#SBATCH -t 5
+LC_ALL=C sort -S 200M "\$1" | md5sum | cut -c -32 >"\$2.md5"
+$TERAMEM status --json >"\$2.json"
+END
+sed '2a #SBATCH --teramem=1G --teramem-local=48M\
+#SBATCH --mem=150 --teramem-preload' "$TMP/sort.sh" >"$TMP/directives.sh"
+chmod 755 "$TMP/sort.sh" "$TMP/directives.sh"
+options=(--mem=150 --teramem=1G --teramem-local=48M --teramem-preload)
+
+# sorted NAME: the job got the right answer, and paged for it
+sorted() {
+	assert_eq "$(cat "$1.md5")" "$native" "$1: the same as native"
+	assert_eq "$(jq '.stats.bytes_in > 20000000 and
+		.stats.bytes_out > 20000000 and .local_bytes == 50331648' \
+		"$1.json")" true "$1: it paged"
+}
+run sbatch -W -o script.out "${options[@]}" "$TMP/sort.sh" "$TMP/text" script \
+	>/dev/null 2>&1
+sorted script
+run sbatch -W -o directives.out "$TMP/directives.sh" "$TMP/text" directives \
+	>/dev/null 2>&1
+sorted directives
+run sbatch -W -o wrap.out "${options[@]}" --teramem-donors=2 \
+	--teramem-placement=rr --wrap "$TMP/sort.sh $TMP/text wrap" \
+	>/dev/null 2>&1
+sorted wrap
+assert_eq "$(json wrap.json '.servers | length')" 2 "from two donors"
+run salloc "${options[@]}" srun "$TMP/sort.sh" "$TMP/text" salloc 2>salloc.err
+sorted salloc
+run env TERAMEM=1G TERAMEM_LOCAL=48M TERAMEM_PRELOAD=1M sbatch --mem=150 -W \
+	-o environment.out "$TMP/sort.sh" "$TMP/text" environment >/dev/null 2>&1
+sorted environment
+
+# --- settings ----------------------------------------------------------------
+
+# job NAME OPTION... COMMAND: its output
+job() {
+	run sbatch -W -o "$1.out" "${@:2:$#-2}" --wrap "${*: -1}" >/dev/null 2>&1
+	echo $? >"$1.status"
+	cat "$1.out"
+}
+map='jq -r "[.block, .policy, .size, .local, (.servers | length)] | join(\" \")" $TERAMEM_JOB_MAP'
+assert_eq "$(job default --teramem=64M "$map")" "256K lru 64M 50M 1" \
+	"defaults; half of the job's memory is local"
+assert_eq "$(job large -p large --teramem=64M "$map")" "1M fifo 64M 50M 1" \
+	"the partition's block size and policy"
+assert_eq "$(job override -p large --teramem=64M --teramem-block=512K "$map")" \
+	"512K fifo 64M 50M 1" "the command line overrides the partition"
+assert_eq "$(job small -p small --teramem=1G "$map")" "256K lru 1G 50M 3" \
+	"as many donors as their limit asks for"
+assert_eq "$(job memory --teramem=512M 'echo $SLURM_MEM_PER_NODE')" 100 \
+	"the job's own memory is not the donors'"
+assert_eq "$(job step --teramem=64M --export=NONE \
+	'srun /bin/sh -c "/usr/bin/jq -r .size \$TERAMEM_JOB_MAP"')" 64M \
+	"steps have it, too, with --export=NONE"
+assert_eq "$(job nodes --teramem=64M -N2 -n2 \
+	'srun sh -c "jq -r .size \$TERAMEM_JOB_MAP"' | paste -sd ' ')" \
+	"64M 64M" "and each of two nodes has its own"
+assert_match "$(job unknown --teramem=64M -n2 --ntasks-per-node=1 \
+	'srun echo "it ran"')" "say how many --nodes" \
+	"more nodes than was said at submit are refused"
+assert_match "$(job local --teramem=64M --mem=100 --teramem-local=200M true)" \
+	"teramem-local=200M: not less than the job's memory" \
+	"more local memory than the job has is refused"
+assert "and fails the job" test "$(cat local.status)" -ne 0
+
+assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
+	sort | paste -sd ' ')" "teramem-donors wrap" \
+	"squeue shows the job's name, and which part is the donors"
+assert_eq "$(run sbatch -W -o own.out --teramem=64M : --teramem-role=donor \
+	-N2 --mem=150 --wrap 'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' \
+	>/dev/null 2>&1; paste -sd ' ' own.out)" "84M 84M" \
+	"a user's own component of donors"
+refused "a heterogeneous job without donors" "teramem-role=donor" \
+	sbatch --teramem=64M : -N1 --wrap true
+assert_match "$(job nested --teramem=64M \
+	'sbatch -o /dev/null --wrap true >&2; squeue -h -o %i | grep -v +')" \
+	'^[0-9]+$' "a job that a job submits has no donors for that"
+assert_match "$(job late-step 'srun --teramem=64M echo "it ran"')" \
+	"give --teramem to sbatch" "a step cannot ask for remote memory"
+assert_eq "$(grep -c 'it ran' late-step.out)" 0 "and does not run without"
+
+# --- a job's end, and that of its parts --------------------------------------
+
+# on_nodes COMMAND_NAME: pids of such processes on the nodes
+on_nodes() {
+	local pid
+	for pid in $(for i in 1 2 3 4 5; do
+		ip netns pids minicluster-n$i
+	done); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
+	done
+}
+no_servers() {
+	[ -z "$(on_nodes teramemd)$(on_nodes teramem-job)" ]
+}
+two_servers() {
+	[ "$(on_nodes teramemd | wc -l)" -eq 2 ]
+}
+one_server() {
+	[ "$(on_nodes teramemd | wc -l)" -eq 1 ]
+}
+# submit NAME: a job that sleeps, with two donors; $id is its number
+submit() {
+	id=$(run sbatch --parsable -o "$1.out" --teramem=64M \
+		--teramem-donors=2 --wrap 'sleep 300' 2>/dev/null)
+	wait_until 20 two_servers
+}
+idle() {
+	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
+}
+wait_until 20 idle
+submit cancelled
+for pid in $(on_nodes teramemd); do
+	assert_eq "$(stat -c %U "/proc/$pid/environ")" root \
+		"nobody but root looks into a server"
+	assert_eq "$(awk '/^Uid/ { print $2, $3, $4, $5 }' "/proc/$pid/status")" \
+		"$(id -u mini) $(id -u mini) $(id -u mini) $(id -u mini)" \
+		"a server runs as the job's user"
+	assert_match "$(cat "/proc/$pid/cgroup")" "/job_[0-9]+/step_extern" \
+		"in the job's cgroup"
+done
+run scancel "$id"
+assert "scancel ends the servers" wait_until 10 no_servers
+wait_until 20 idle
+submit killed
+for pid in $(on_nodes teramemd | head -n 1); do
+	parent=$(awk '/^PPid/ { print $2 }' "/proc/$pid/status")
+	kill -KILL "$parent"
+done
+assert "a server ends with the process that watches it" \
+	wait_until 5 one_server
+for pid in $(on_nodes slurmstepd); do
+	grep -aq extern "/proc/$pid/cmdline" && kill -KILL "$pid"
+done
+assert "servers end with slurmstepd" wait_until 5 no_servers
+run scancel "$id"
+assert "no node is drained by that" wait_until 30 idle
+
+# --- donors that do not come -------------------------------------------------
+
+for node in n1 n2 n3 n4 n5; do
+	minicluster on $node sh -c 'umask 0; mkdir -p /run/teramem; >/run/teramem/x'
+done
+got=$(job closed --teramem=64M 'echo "it ran"')
+assert_match "$got" "teramem: no remote memory was prepared" \
+	"a job without its memory does not start"
+assert_eq "$(grep -c 'it ran' <<<"$got")" 0 "not even for a moment"
+for node in n1 n2 n3 n4 n5; do
+	minicluster on $node rm -r /run/teramem
+done
+# Everybody's ports are taken on the donors
+sed -i 's/$/ Ports=1024-1087/' "$conf"
+mkdir "$TMP/ports"
+cat >"$TMP/ports/take" <<-'END'
+	import socket, time
+	taken = [socket.create_server(("", port)) for port in range(1024, 1088)]
+	time.sleep(300)
+END
+for node in n2 n3 n4 n5; do
+	start "$SRC/contrib/minicluster" on $node python3 "$TMP/ports/take"
+done
+sleep 1
+got=$(job late -w n1 --teramem=64M --teramem-donors=2 'echo "it ran"')
+assert_match "$got" "teramem: 0/2 donors ready, missing n2 n3" \
+	"donors that do not get ready are named"
+assert_eq "$(grep -c 'it ran' <<<"$got")" 0 "and the job does not start"
+
+# --- nothing is left ---------------------------------------------------------
+
+assert "no node is drained" wait_until 20 idle
+assert "no server is left" wait_until 5 no_servers
+for node in n1 n2 n3 n4 n5; do
+	assert "no file is left on $node" minicluster on $node \
+		test ! -e /run/teramem
+done
+done_testing
