@@ -17,6 +17,10 @@ export LC_ALL=C
 # shellcheck disable=SC2034 # for those who source this
 readonly SRC BUILD TERAMEM TERAMEMD PRELOAD
 
+# Some programs end by a signal, on purpose; a sanitizer would make that an exit.
+export ASAN_OPTIONS=handle_sigbus=0:handle_segv=0
+export TSAN_OPTIONS=$ASAN_OPTIONS
+
 # The tree may belong to another user than root, who runs the tests.
 git() {
 	command git -c safe.directory="$SRC" "$@"

@@ -286,6 +286,7 @@ static void test_fork(void)
 static void test_fork_engine(void)
 {
 	pid_t pid[3];
+	int status;
 
 	get_area();
 	for (int i = 0; i < 3; i++) {
@@ -301,7 +302,7 @@ static void test_fork_engine(void)
 			check_area();
 			_exit(0);
 		}
-		CHECK(wait(NULL) > 0);
+		CHECK(wait(&status) > 0 && status == 0);
 		_exit(0);
 	}
 	evict_all();

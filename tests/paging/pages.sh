@@ -13,10 +13,10 @@ export TERAMALLOC_MECHANISM=$1
 # map BLOCK LOCAL POLICY PLACEMENT
 map() {
 	cat >"$TMP/map" <<-END
-		{"version": 1, "size": "384M", "local": "$2", "block": "$1",
+		{"version": 1, "size": "768M", "local": "$2", "block": "$1",
 		 "policy": "$3", "placement": "$4", "servers": [
-		 {"address": "$(server_address a)", "capacity": "192M"},
-		 {"address": "$(server_address b)", "capacity": "192M"}]}
+		 {"address": "$(server_address a)", "capacity": "384M"},
+		 {"address": "$(server_address b)", "capacity": "384M"}]}
 	END
 }
 # page NAME ARGUMENT...
@@ -29,8 +29,8 @@ page() {
 	note "$out"
 }
 
-start_server a --capacity=192M --mlock=no --grace=1 || done_testing
-start_server b --capacity=192M --mlock=no --grace=1 || done_testing
+start_server a --capacity=384M --mlock=no --grace=1 || done_testing
+start_server b --capacity=384M --mlock=no --grace=1 || done_testing
 m=$((1 << 20))
 map 4K 4M lru simple
 page "4K, random, 4 threads" --size=$((64 * m)) --pattern=random --threads=4
