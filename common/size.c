@@ -38,12 +38,12 @@ static int unit_shift(char c)
 
 int tm_size_parse(const char *text, uint64_t *bytes, const char **why)
 {
-	const char *dummy, *p = text;
+	const char *ignored, *p = text;
 	uint64_t n = 0;
 	int shift = 0;
 
 	if (!why)
-		why = &dummy;
+		why = &ignored;
 	if (*p < '0' || *p > '9') {
 		*why = *p ? "not a number (use digits, then K, M, G or T)"
 			  : "empty (use digits, then K, M, G or T)";
