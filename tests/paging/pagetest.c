@@ -237,5 +237,7 @@ int main(int argc, char **argv)
 	}
 	printf("%sok - %s, %u threads: %" PRIu64 " wrong pages\n",
 	       failures ? "not " : "", opt.pattern, opt.threads, failures);
+	free(version);
+	free(thread);
 	return failures != 0;
 }
