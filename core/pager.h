@@ -166,8 +166,10 @@ struct tm_pager_ops {
 	 */
 	void (*wake)(void *ctx, struct tm_lane *lane, u64 block);
 	/**
-	 * @fail: the block cannot be had (err < 0): accesses end in SIGBUS from
-	 * now on. The glue logs the cause.
+	 * @fail: the block cannot be had: accesses end in SIGBUS from now on.
+	 * The glue logs the cause: -EIO its server is lost; -EBADMSG it came
+	 * back damaged; -ENOMEM no frame became free for it; else what @map or
+	 * the fetch ended with.
 	 */
 	void (*fail)(void *ctx, struct tm_lane *lane, u64 block, int err);
 	/**
@@ -251,9 +253,11 @@ enum tm_fault_result tm_pager_fault(struct tm_lane *lane, u64 block, bool write,
 
 /**
  * tm_pager_fetched() - a fetch ended; @io belongs to the pager again
- * @status: 0; -EIO when the server refused or is lost
+ * @status: 0; -EIO when the server is lost; another -errno when it lives and
+ *	could or would not
  *
- * Verifies checksums: a damaged block is fetched once more, then failed.
+ * Verifies checksums: a damaged or refused block is fetched once more, then
+ * failed.
  */
 void tm_pager_fetched(struct tm_io *io, int status);
 

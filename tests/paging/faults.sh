@@ -64,7 +64,7 @@ for kind in zero stale misdirect flip; do
 		map "$(server_address "$kind")"
 		page --pattern=random --passes=2
 		if [ $rate = 1/1 ]; then
-			ends "$kind, always" $bus 'damaged'
+			ends "$kind, always" $bus 'access memory at .* damaged'
 		else
 			# Fetched again; that may be damaged, too.
 			ends "$kind, one in 200" "0 or $bus"
@@ -85,6 +85,8 @@ wait_until 30 grep -q fill "$TMP/page"
 kill -KILL "$server"
 SECONDS=0
 ends "server killed" $bus 'use server unix:.*SIGBUS'
+assert_match "$(<"$TMP/page")" 'access memory at .* gone with its server' \
+	"server killed: not that its memory is damaged"
 assert "server killed: within 3 seconds" [ "$SECONDS" -le 3 ]
 
 # Stopped: a while is bridged, too long is not.

@@ -159,7 +159,7 @@ static void deliver_fetch(struct net_request *r)
 
 	r->status = 0;
 	if (disturbed(sim.config.refuse_fetch)) {
-		r->status = -EIO;
+		r->status = -EREMOTEIO;
 		for (i = 0; i < r->io->nr; i++)
 			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
 		return;
@@ -191,7 +191,7 @@ static void deliver_store(struct net_request *r)
 
 	r->status = 0;
 	if (disturbed(sim.config.refuse_store)) {
-		r->status = -EIO;
+		r->status = -EREMOTEIO;
 		return;
 	}
 	if (sim.config.sabotage == SABOTAGE_STORE && !sim_random(50))

@@ -77,7 +77,7 @@ struct sim_config {
 	unsigned int resend;	   /* deliver a request twice */
 	unsigned int lose;	   /* deliver it only after a timeout */
 	unsigned int late;	   /* a late reply */
-	unsigned int refuse_fetch; /* -EIO from a living server */
+	unsigned int refuse_fetch; /* -EREMOTEIO */
 	unsigned int refuse_store;
 	unsigned int refuse_reserve;
 	unsigned int damage; /* of a reply, or of what is kept */

@@ -111,6 +111,7 @@ static void server_lost_while_fetching(void **state)
 	lose_server(w, 0);
 	w_end_kind(w, 0, W_FETCH, 0);
 	assert_true(w_failed(w, 0));
+	assert_int_equal(w->last_error, -EIO);
 	assert_int_equal(usage(w).lost_blocks, 1);
 	w_destroy(w);
 }
@@ -201,8 +202,33 @@ static void damaged_once_and_twice(void **state)
 	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
 	w_drain(w, 0);
 	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EBADMSG);
 	assert_int_equal(STAT(checksum_errors), 3);
 	assert_int_equal(STAT(lost), 1);
+	/* touched again, it still says why, although its server is lost now */
+	lose_server(w, 0);
+	w->last_error = 0;
+	assert_int_equal(fault(w, 1, false), TM_FAULT_DONE);
+	assert_int_equal(w->last_error, -EBADMSG);
+	w_destroy(w);
+}
+
+static void refused_once_and_twice(void **state)
+{
+	struct world *w = w_create(w_defaults());
+
+	fill(w, 0, 40);
+	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_false(w_failed(w, 0));
+	w_drain(w, 0);
+	assert_int_equal(get(w, 0), 1000);
+
+	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EREMOTEIO);
 	w_destroy(w);
 }
 
@@ -497,6 +523,7 @@ int main(void)
 		cmocka_unit_test(full_servers_still_take_their_own),
 		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
+		cmocka_unit_test(refused_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
