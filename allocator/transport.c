@@ -19,6 +19,7 @@
 #define CONTROL_KEPT 64 /* that no DISCARD may use */
 
 #define TRANSPORT_WHY_BYTES 512
+#define REFUSED_LOG_NS (60ull * 1000000000)
 
 struct tm_transport_request {
 	struct tm_request request;
@@ -130,6 +131,24 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 	return 0;
 }
 
+/* The pager sends it nothing more; the next tick lets it try again. */
+static void store_refused(struct tm_engine_lane *lane, u16 server)
+{
+	struct tm_engine *e = lane->engine;
+	u64 now = tm_engine_now(),
+	    last = tm_load_relaxed(&e->refused_ns[server]);
+
+	tm_store_relaxed(&e->full[server], true);
+	if ((!last || now - last > REFUSED_LOG_NS) &&
+	    tm_cas(&e->refused_ns[server], last, now))
+		tm_lane_log(TM_LOG_ERROR,
+			    "store on server %s: refused, see that server's "
+			    "log; other servers get what was for it, or access "
+			    "to memory that finds no room ends in SIGBUS after "
+			    "%u seconds",
+			    e->map.server[server].address, e->stall_ms / 1000);
+}
+
 static void complete(struct tm_transport_request *r, int err)
 {
 	struct tm_engine_lane *lane = r->lane;
@@ -146,6 +165,8 @@ static void complete(struct tm_transport_request *r, int err)
 		tm_pager_fetched(io, err);
 		return;
 	case TM_REQUEST_WRITE:
+		if (err && err != -EIO)
+			store_refused(lane, server);
 		tm_pager_stored(io, err);
 		return;
 	case TM_REQUEST_RESERVE:

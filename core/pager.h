@@ -261,7 +261,14 @@ enum tm_fault_result tm_pager_fault(struct tm_lane *lane, u64 block, bool write,
  */
 void tm_pager_fetched(struct tm_io *io, int status);
 
-/** tm_pager_stored() - a store ended; failed ones go to another server */
+/**
+ * tm_pager_stored() - a store ended
+ * @status: as for tm_pager_fetched()
+ *
+ * What one server refused goes to another; the server gets nothing more until
+ * tm_pager_server_room(). Where all do, faults wait for frames up to the stall
+ * time.
+ */
 void tm_pager_stored(struct tm_io *io, int status);
 
 /**
@@ -272,7 +279,7 @@ void tm_pager_stored(struct tm_io *io, int status);
 void tm_pager_reserved(struct tm_lane *lane, unsigned int server, u64 addr,
 		       u64 bytes, int status);
 
-/** tm_pager_server_room() - a server that had no more may have some again */
+/** tm_pager_server_room() - a server that had no more may take some again */
 void tm_pager_server_room(struct tm_pager *pager, unsigned int server);
 
 /**

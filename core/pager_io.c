@@ -358,8 +358,8 @@ static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
 		return;
 	}
 	/*
-	 * It stays in its frame until eviction comes to it again. That can be
-	 * at once, and go on for ever: it does not count as progress.
+	 * It stays in its frame until eviction comes to it again. That can go
+	 * on for ever: it does not count as progress.
 	 */
 	tm_store_relaxed(&p->refused, 1);
 	forgotten = tm_block_forget(p, b, &slot);
@@ -380,6 +380,8 @@ void tm_pager_stored(struct tm_io *io, int status)
 			     (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->store_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
+	} else {
+		tm_place_store_refused(p->place, io->server);
 	}
 	for (i = 0; i < io->nr; i++) {
 		struct tm_ref b = tm_ref_find(p, io->seg[i].block);

@@ -190,7 +190,8 @@ static void deliver_store(struct net_request *r)
 	unsigned int i;
 
 	r->status = 0;
-	if (disturbed(sim.config.refuse_store)) {
+	if (r->server == sim.config.stubborn ||
+	    disturbed(sim.config.refuse_store)) {
 		r->status = -EREMOTEIO;
 		return;
 	}
@@ -437,7 +438,8 @@ void net_check_empty(void)
 {
 	unsigned int i, k;
 
-	if (sim.config.refuse_store)
+	if (sim.config.refuse_store ||
+	    sim.config.stubborn < sim.config.pager.nr_servers)
 		return;
 	for (i = 0; i < sim.config.pager.nr_servers; i++)
 		for (k = 0; sim.server[i].alive && k < SIM_SLOTS_MAX; k++)

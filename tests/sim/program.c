@@ -323,7 +323,7 @@ static bool tight(void)
 	unsigned int i;
 
 	for (i = 0; i < c->pager.nr_servers; i++)
-		if (sim.server[i].alive)
+		if (sim.server[i].alive && i != c->stubborn)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
