@@ -166,8 +166,10 @@ struct tm_pager_ops {
 	 */
 	void (*wake)(void *ctx, struct tm_lane *lane, u64 block);
 	/**
-	 * @fail: the block cannot be had (err < 0): accesses end in SIGBUS from
-	 * now on. The glue logs the cause.
+	 * @fail: the block cannot be had: accesses end in SIGBUS from now on.
+	 * The glue logs the cause: -EIO its server is lost; -EBADMSG it came
+	 * back damaged; -ENOMEM no frame became free for it; else what @map or
+	 * the fetch ended with.
 	 */
 	void (*fail)(void *ctx, struct tm_lane *lane, u64 block, int err);
 	/**
@@ -251,13 +253,22 @@ enum tm_fault_result tm_pager_fault(struct tm_lane *lane, u64 block, bool write,
 
 /**
  * tm_pager_fetched() - a fetch ended; @io belongs to the pager again
- * @status: 0; -EIO when the server refused or is lost
+ * @status: 0; -EIO when the server is lost; another -errno when it lives and
+ *	could or would not
  *
- * Verifies checksums: a damaged block is fetched once more, then failed.
+ * Verifies checksums: a damaged or refused block is fetched once more, then
+ * failed.
  */
 void tm_pager_fetched(struct tm_io *io, int status);
 
-/** tm_pager_stored() - a store ended; failed ones go to another server */
+/**
+ * tm_pager_stored() - a store ended
+ * @status: as for tm_pager_fetched()
+ *
+ * What one server refused goes to another; the server gets nothing more until
+ * tm_pager_server_room(). Where all do, faults wait for frames up to the stall
+ * time.
+ */
 void tm_pager_stored(struct tm_io *io, int status);
 
 /**
@@ -268,7 +279,7 @@ void tm_pager_stored(struct tm_io *io, int status);
 void tm_pager_reserved(struct tm_lane *lane, unsigned int server, u64 addr,
 		       u64 bytes, int status);
 
-/** tm_pager_server_room() - a server that had no more may have some again */
+/** tm_pager_server_room() - a server that had no more may take some again */
 void tm_pager_server_room(struct tm_pager *pager, unsigned int server);
 
 /**

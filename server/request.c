@@ -73,7 +73,6 @@ static uint16_t check(const struct tm_conn *conn)
 					       : TM_STATUS_BAD_ADDRESS;
 	case TM_WIRE_READ:
 	case TM_WIRE_DISCARD:
-	case TM_WIRE_RELEASE:
 		return owns(conn, msg->argument) ? TM_STATUS_OK
 						 : TM_STATUS_BAD_ADDRESS;
 	default:
@@ -242,17 +241,21 @@ static bool in_use(const struct tm_conn *conn, const uint8_t *start,
 
 /*
  * The extent may be another session's a moment later, so nothing may be under
- * way in it, on any connection of this session.
+ * way in it, on any connection of this session. It may also be this session's
+ * again, by way of another channel: what comes again must not take it then.
  */
 static uint16_t release(struct tm_conn *conn)
 {
 	struct tm_store *store = store_of(conn);
 	uint64_t addr = conn->msg.addr;
+	uint64_t *done = &conn->session->released[conn->channel];
 	struct tm_conn *other;
 	unsigned int i;
 
+	if (conn->msg.id <= *done)
+		return TM_STATUS_OK;
 	if (conn->msg.argument != store->extent_bytes ||
-	    addr % store->extent_bytes)
+	    addr % store->extent_bytes || !owns(conn, conn->msg.argument))
 		return TM_STATUS_BAD_ADDRESS;
 	for (i = 0; i < TM_PROTO_CHANNELS_MAX; i++) {
 		other = conn->session->channel[i];
@@ -261,6 +264,7 @@ static uint16_t release(struct tm_conn *conn)
 			return TM_STATUS_BAD_MESSAGE;
 	}
 	tm_store_return(store, addr);
+	*done = conn->msg.id;
 	return TM_STATUS_OK;
 }
 

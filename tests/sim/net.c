@@ -159,7 +159,7 @@ static void deliver_fetch(struct net_request *r)
 
 	r->status = 0;
 	if (disturbed(sim.config.refuse_fetch)) {
-		r->status = -EIO;
+		r->status = -EREMOTEIO;
 		for (i = 0; i < r->io->nr; i++)
 			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
 		return;
@@ -190,8 +190,9 @@ static void deliver_store(struct net_request *r)
 	unsigned int i;
 
 	r->status = 0;
-	if (disturbed(sim.config.refuse_store)) {
-		r->status = -EIO;
+	if (r->server == sim.config.stubborn ||
+	    disturbed(sim.config.refuse_store)) {
+		r->status = -EREMOTEIO;
 		return;
 	}
 	if (sim.config.sabotage == SABOTAGE_STORE && !sim_random(50))
@@ -437,7 +438,8 @@ void net_check_empty(void)
 {
 	unsigned int i, k;
 
-	if (sim.config.refuse_store)
+	if (sim.config.refuse_store ||
+	    sim.config.stubborn < sim.config.pager.nr_servers)
 		return;
 	for (i = 0; i < sim.config.pager.nr_servers; i++)
 		for (k = 0; sim.server[i].alive && k < SIM_SLOTS_MAX; k++)
