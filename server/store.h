@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The memory that teramemd lends: store.c has the books, keeper.c the thread
- * that has extents ready, discard.c the parts that clients gave back. See server.h for threads and locks.
+ * that has extents ready, discard.c the parts that clients gave back. See
+ * server.h for threads and locks.
  */
 #ifndef TM_SERVER_STORE_H
 #define TM_SERVER_STORE_H

@@ -97,10 +97,8 @@ static void test_discarded(void **state)
 {
 	static char data[4096];
 	uint64_t first[32], second[32];
-	struct tm_msg reply, msg = {
-		.type = TM_WIRE_DISCARD,
-		.argument = EXTENT,
-	};
+	struct tm_msg msg = {.type = TM_WIRE_DISCARD, .argument = EXTENT};
+	struct tm_msg reply;
 	int i, nr, more, status;
 	uint64_t deadline;
 	struct peer peer;
