@@ -377,6 +377,7 @@ static void discard_at_rest(void **state)
 	assert_int_equal(STAT(discarded), 40);
 	assert_int_equal(usage(w).used_frames, 0);
 	assert_int_equal(usage(w).remote_blocks, 0);
+	w_drain(w, 0);
 	assert_true(w->discards >= 40 - 16);
 	for (i = 0; i < 40; i++)
 		assert_false(w->view[i].readable);
@@ -385,6 +386,58 @@ static void discard_at_rest(void **state)
 	/* what was never touched is skipped quickly, also to the very end */
 	assert_true(tm_pager_discard(w_lane(w, 0), 50, ~0ull));
 	w_destroy(w);
+}
+
+/* Stores under way whose bytes are being discarded. */
+static unsigned int stores_discarded(const struct world *w)
+{
+	const struct w_request *d, *s, *end = w->request[0] + w->nr_requests[0];
+	unsigned int nr = 0;
+
+	for (d = w->request[0]; d < end; d++)
+		for (s = w->request[0]; d->kind == W_DISCARD && s < end; s++)
+			nr += s->kind == W_STORE && s->io->addr >= d->addr &&
+			      s->io->addr < d->addr + d->bytes;
+	return nr;
+}
+
+/* Write a hundred blocks, without answering discards; how many were stored. */
+static u64 store_many(struct world *w, u64 first)
+{
+	u64 i, before = STAT(stored_blocks);
+
+	for (i = first; i < first + 100; i++) {
+		fault(w, i, true);
+		w_access(w, i, true, &i);
+		w->now += 1000000;
+		assert_int_equal(stores_discarded(w), 0);
+		w_end_kind(w, 0, W_STORE, 0);
+		w_access(w, i, true, &i);
+	}
+	return STAT(stored_blocks) - before;
+}
+
+/* Slots are used again at once if the server is not told, else once it was. */
+static void discard_then_store(void **state)
+{
+	struct world *w;
+	u64 k, stored;
+
+	for (k = 0; k < 2; k++) {
+		w = w_create(w_defaults());
+		w->server[0].bytes = W_EXTENT;
+		w->server[1].bytes = 0;
+		fill(w, 0, 64);
+		w->no_discards = k;
+		tm_pager_discard(w_lane(w, 0), 0, 64);
+		assert_int_equal(w_pending(w, 0, W_DISCARD) > 0, !k);
+		stored = store_many(w, 1000);
+		assert_int_equal(stored == 64, k);
+		w_end_kind(w, 0, W_DISCARD, 0);
+		stored += store_many(w, 2000);
+		assert_int_equal(stored, 64);
+		w_destroy(w);
+	}
 }
 
 static void discard_while_fetching(void **state)
@@ -573,6 +626,7 @@ int main(void)
 		cmocka_unit_test(all_pinned_stalls),
 		cmocka_unit_test(pinned_neighbours),
 		cmocka_unit_test(discard_at_rest),
+		cmocka_unit_test(discard_then_store),
 		cmocka_unit_test(discard_while_fetching),
 		cmocka_unit_test(discard_while_storing),
 		cmocka_unit_test(discard_of_a_waiting_one),
