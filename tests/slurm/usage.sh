@@ -49,7 +49,7 @@ mend() {
 		cp "$BUILD/$part" "$tree/$part"
 	done
 	cat >"$TMP/teramem.conf" <<-END
-		DonorPartition=donor WaitTime=6
+		DonorPartition=donor WaitTime=60
 		Partition=large BlockSize=1M
 		Partition=small BlockSize=16K
 	END
@@ -78,11 +78,13 @@ ended() {
 
 # state ID: of the job's own component, once it has ended
 state() {
-	wait_until 60 ended "$1"
+	wait_until 180 ended "$1"
 	run squeue -h -j "$1" -t all -o %T | head -n 1
 }
 
-# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number
+# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number, and
+# ${ids[NAME]}
+declare -A ids
 submit() {
 	local user=()
 	if [ "$1" = --user ]; then
@@ -90,6 +92,7 @@ submit() {
 		shift 2
 	fi
 	id=$(run "${user[@]}" sbatch --parsable -t 5 -o "$1.out" "${@:2}" 2>"$1.err")
+	ids[$1]=$id
 	[ -n "$id" ] || note "$(cat "$1.err")"
 }
 
@@ -223,7 +226,7 @@ remote=(--mem=150 --teramem=512M --teramem-local=24M --teramem-preload)
 
 # paged NAME: both programs got the right answer, and paged for it
 paged() {
-	assert_eq "$(state "$id") $(cat "$1.md5")" "COMPLETED $native" \
+	assert_eq "$(state "${ids[$1]}") $(cat "$1.md5")" "COMPLETED $native" \
 		"$1: sorted as native"
 	assert_eq "$(jq -c '[.seed, .wrong, .bytes_in > 0, .bytes_out > 0]' \
 		"$1.json")" "[7,0,true,true]" "$1: a linked program, paged"
@@ -232,27 +235,22 @@ paged() {
 		"$1: sort paged, too"
 }
 submit script "${remote[@]}" "$TMP/both.sh" script 7
-paged script
 submit directives "$TMP/directives.sh" directives 7
-paged directives
 submit wrap "${remote[@]}" --wrap "$TMP/both.sh wrap 7"
-paged wrap
 submit export-none "${remote[@]}" --export=NONE "$TMP/both.sh" export-none 7
-paged export-none
 submit step "${remote[@]}" "$TMP/steps.sh" step 7
-paged step
 submit step-none "${remote[@]}" --export=NONE "$TMP/steps.sh" step-none 7
-paged step-none
+submit large "${remote[@]}" -p large "$TMP/both.sh" large 7
+submit small "${remote[@]}" -p small "$TMP/both.sh" small 7
 run salloc "${remote[@]}" srun "$TMP/both.sh" salloc 7 2>salloc.err
-id=$(awk '/Granted job allocation/ { print $NF }' salloc.err)
-paged salloc
-for partition in large:1048576 small:16384; do
-	submit "${partition%:*}" "${remote[@]}" -p "${partition%:*}" "$TMP/both.sh" \
-		"${partition%:*}" 7
-	paged "${partition%:*}"
+ids[salloc]=$(awk '/Granted job allocation/ { print $NF }' salloc.err)
+for name in script directives wrap export-none step step-none salloc large small; do
+	paged $name
+done
+for name in large:1048576 small:16384; do
 	assert_eq "$(jq '.stats | .bytes_in / .fetched_blocks' \
-		"${partition%:*}.status")" "${partition#*:}" \
-		"in blocks of the partition's size"
+		"${name%:*}.status")" "${name#*:}" \
+		"${name%:*}: in blocks of the partition's size"
 done
 
 # --- refused as it is submitted -------------------------------------------------
@@ -298,6 +296,9 @@ idle() {
 fails() {
 	local name=$1 wanted=$2
 	shift 2
+	case $wanted in
+	*missing*) sed -i 1s/=60/=3/ "$TMP/teramem.conf" ;; # in vain
+	esac
 	submit job --mem=150 --teramem=64M "$@" --wrap 'echo "it ran"'
 	if [ -n "${meanwhile-}" ]; then
 		$meanwhile
@@ -330,7 +331,7 @@ fails "a helper that is not executable" "$not_prepared"
 printf '#!/bin/sh\nkill -KILL $$\n' >"$tree/spank/teramem-job"
 fails "a helper that is killed" "$not_prepared"
 break_conf() {
-	sed -i 1s/=6/=six/ "$TMP/teramem.conf"
+	sed -i 1s/=60/=six/ "$TMP/teramem.conf"
 }
 meanwhile=break_conf
 fails "a teramem.conf that broke meanwhile" "$TMP/teramem.conf:1: WaitTime=six" \
