@@ -222,6 +222,8 @@ int tm_budget_commit(struct tm_engine *e, u64 bytes);
 void tm_budget_uncommit(struct tm_engine *e, u64 bytes);
 /** tm_budget_grow() - draw local memory if the pager is about to need it */
 void tm_budget_grow(struct tm_engine *e);
+/** tm_budget_gauges() - write them; a program may end at any time after this */
+void tm_budget_gauges(struct tm_engine *e);
 /** tm_budget_tick() - give back what others need, write the gauges */
 void tm_budget_tick(struct tm_engine *e);
 
