@@ -176,7 +176,7 @@ void tm_transport_close(struct tm_engine *e);
 int tm_transport_lane_init(struct tm_engine_lane *lane);
 void tm_transport_fetch(void *ctx, struct tm_io *io);
 void tm_transport_store(void *ctx, struct tm_io *io);
-void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes);
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
 bool tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,

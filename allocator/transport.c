@@ -177,6 +177,10 @@ static void complete(struct tm_transport_request *r, int err)
 				  request.bytes, err ? -ENOMEM : 0);
 		lane->reserve_ends = false;
 		break;
+	case TM_REQUEST_DISCARD:
+		tm_pager_discarded(lane->pager, server, request.addr,
+				   request.bytes);
+		break;
 	default:
 		break;
 	}
@@ -301,10 +305,10 @@ static bool control(struct tm_engine *e, struct tm_lane *pager_lane,
 	return true;
 }
 
-void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes)
 {
-	control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
+	return control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
 }
 
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server)

@@ -108,12 +108,13 @@ struct tm_pager_ops {
 	 */
 	void (*store)(void *ctx, struct tm_io *io);
 	/**
-	 * @discard: tell the server that these bytes are not needed any more.
-	 * Ordered after every earlier and before every later store to them, on
-	 * whatever lane that comes; unless the server only takes it as a hint
-	 * and leaves the bytes alone.
+	 * @discard: tell the server that these bytes are not needed any more;
+	 * answered by tm_pager_discarded() on the same lane, never from within.
+	 * Until then nothing else is asked for these bytes, on any lane, so it
+	 * needs no order among other requests. Returns false when it cannot be
+	 * done now: the server then keeps them for nothing.
 	 */
-	void (*discard)(void *ctx, struct tm_lane *lane, unsigned int server,
+	bool (*discard)(void *ctx, struct tm_lane *lane, unsigned int server,
 			u64 addr, u64 bytes);
 	/**
 	 * @reserve: ask the server for one more extent; answered by
@@ -270,6 +271,10 @@ void tm_pager_fetched(struct tm_io *io, int status);
  * time.
  */
 void tm_pager_stored(struct tm_io *io, int status);
+
+/** tm_pager_discarded() - the answer to ops->discard, whatever it says */
+void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
+			u64 bytes);
 
 /**
  * tm_pager_reserved() - the answer to ops->reserve

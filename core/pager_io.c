@@ -136,21 +136,42 @@ void tm_lane_flush_full(struct tm_lane *lane)
 		store_flush(lane);
 }
 
-/* Tell the server before the slots can be given out again. */
+static void slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
+{
+	for (; nr; nr--, slot.slot++)
+		tm_place_put(p->place, slot);
+}
+
+/*
+ * Tell the server. The slots are given out again after its answer: a store by
+ * another lane could get there first, and would be discarded.
+ */
 static void freed_flush(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
 	u32 shift = p->config.block_shift;
 	struct tm_replica slot = lane->freed;
+	u64 nr = lane->nr_freed;
 
-	if (!lane->nr_freed)
+	if (!nr)
 		return;
-	if (tm_place_server_alive(p->place, slot.server))
-		p->ops->discard(p->ctx, lane, slot.server,
-				(u64)slot.slot << shift,
-				lane->nr_freed << shift);
-	for (; lane->nr_freed; lane->nr_freed--, slot.slot++)
-		tm_place_put(p->place, slot);
+	lane->nr_freed = 0;
+	if (!tm_place_server_alive(p->place, slot.server) ||
+	    !p->ops->discard(p->ctx, lane, slot.server, (u64)slot.slot << shift,
+			     nr << shift))
+		slots_put(p, slot, nr);
+}
+
+void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
+			u64 bytes)
+{
+	struct tm_pager *p = lane->pager;
+	u32 shift = p->config.block_shift;
+
+	slots_put(p,
+		  (struct tm_replica){.server = server, .slot = addr >> shift},
+		  bytes >> shift);
+	tm_lane_finish(lane);
 }
 
 void tm_slot_free(struct tm_lane *lane, struct tm_replica slot)

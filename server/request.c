@@ -61,6 +61,18 @@ static bool owns(const struct tm_conn *conn, uint64_t bytes)
 			     bytes);
 }
 
+static uint16_t check_use(const struct tm_conn *conn, uint32_t bytes)
+{
+	const struct tm_msg *msg = &conn->msg;
+
+	if (!owns(conn, bytes))
+		return TM_STATUS_BAD_ADDRESS;
+	if (tm_store_use(conn->loop->server, msg->addr, bytes,
+			 msg->type == TM_WIRE_WRITE))
+		return TM_STATUS_NO_MEMORY;
+	return TM_STATUS_OK;
+}
+
 static uint16_t check(const struct tm_conn *conn)
 {
 	const struct tm_msg *msg = &conn->msg;
@@ -69,9 +81,9 @@ static uint16_t check(const struct tm_conn *conn)
 		return TM_STATUS_STALE;
 	switch (msg->type) {
 	case TM_WIRE_WRITE:
-		return owns(conn, msg->length) ? TM_STATUS_OK
-					       : TM_STATUS_BAD_ADDRESS;
+		return check_use(conn, msg->length);
 	case TM_WIRE_READ:
+		return check_use(conn, (uint32_t)msg->argument);
 	case TM_WIRE_DISCARD:
 		return owns(conn, msg->argument) ? TM_STATUS_OK
 						 : TM_STATUS_BAD_ADDRESS;
@@ -368,10 +380,7 @@ bool tm_request_finish(struct tm_conn *conn)
 		count(&counters->written_bytes, msg->length);
 		break;
 	case TM_WIRE_DISCARD:
-		/*
-		 * The pages stay: they are the extent's, which is still lent,
-		 * so that a later WRITE finds them.
-		 */
+		tm_store_discard(store_of(conn), msg->addr, msg->argument);
 		count(&counters->discarded_bytes, msg->argument);
 		break;
 	}

@@ -241,7 +241,7 @@ unsigned int net_under_way(void);
 void net_check_empty(void);
 void net_fetch(struct tm_io *io);
 void net_store(struct tm_io *io);
-void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+bool net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes);
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
 bool net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The pager, one lane, in trouble: stores that fail, servers lost or full,
- * damaged and pinned blocks, blocks freed while busy, maps that fail.
+ * damaged and pinned blocks, maps that fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -367,93 +367,6 @@ static void pinned_neighbours(void **state)
 	w_destroy(w);
 }
 
-static void discard_at_rest(void **state)
-{
-	struct world *w = w_create(w_defaults());
-	u64 i;
-
-	fill(w, 0, 40);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 40));
-	assert_int_equal(STAT(discarded), 40);
-	assert_int_equal(usage(w).used_frames, 0);
-	assert_int_equal(usage(w).remote_blocks, 0);
-	assert_true(w->discards >= 40 - 16);
-	for (i = 0; i < 40; i++)
-		assert_false(w->view[i].readable);
-	for (i = 0; i < 40; i++)
-		assert_int_equal(get(w, i), 0);
-	/* what was never touched is skipped quickly, also to the very end */
-	assert_true(tm_pager_discard(w_lane(w, 0), 50, ~0ull));
-	w_destroy(w);
-}
-
-static void discard_while_fetching(void **state)
-{
-	struct world *w = w_create(w_defaults());
-
-	fill(w, 0, 40);
-	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 1));
-	w_drain(w, 0);
-	/* whoever waited finds zeros */
-	assert_true(mapped(w, 0));
-	assert_int_equal(get(w, 0), 0);
-
-	/* and if the fetch fails, too */
-	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
-	assert_true(tm_pager_discard(w_lane(w, 0), 1, 1));
-	w_end_kind(w, 0, W_FETCH, -EIO);
-	assert_int_equal(get(w, 1), 0);
-	assert_int_equal(STAT(lost), 0);
-	w_destroy(w);
-}
-
-static void discard_while_storing(void **state)
-{
-	struct tm_pager_config c = w_defaults();
-	struct world *w;
-	int k, fails, again;
-
-	for (k = 0; k < 8; k++) {
-		c.can_cache = k & 1;
-		fails = k & 2;
-		again = k & 4;
-		w = evicting(c);
-		assert_int_equal(tm_pager_discard(w_lane(w, 0), 0, 1),
-				 c.can_cache);
-		assert_int_equal(w->view[0].readable, !c.can_cache);
-		if (again)
-			assert_int_equal(fault(w, 0, true), TM_FAULT_PENDING);
-		if (fails)
-			w_end_kind(w, 0, W_STORE, -EIO);
-		w_drain(w, 0);
-		assert_true(tm_pager_discard(w_lane(w, 0), 300, 1));
-		assert_int_equal(STAT(discarded), 1);
-		assert_int_equal(mapped(w, 0), again != 0);
-		assert_int_equal(get(w, 0), 0);
-		assert_int_equal(get(w, 1), 1001);
-		w_destroy(w);
-	}
-}
-
-static void discard_of_a_waiting_one(void **state)
-{
-	struct world *w = w_create(w_defaults());
-	u64 i;
-
-	put(w, 0, 5);
-	push_out(w, 0);
-	for (i = 20; usage(w).used_frames < 16; i++)
-		fault(w, i, true);
-	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
-	assert_int_equal(usage(w).waiting_faults, 1);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 1));
-	w_drain(w, 0);
-	assert_true(mapped(w, 0));
-	assert_int_equal(get(w, 0), 0);
-	w_destroy(w);
-}
-
 /* Operations of another lane within this one's map and unmap. */
 static struct world *nested;
 static int nested_what;
@@ -572,10 +485,6 @@ int main(void)
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
 		cmocka_unit_test(pinned_neighbours),
-		cmocka_unit_test(discard_at_rest),
-		cmocka_unit_test(discard_while_fetching),
-		cmocka_unit_test(discard_while_storing),
-		cmocka_unit_test(discard_of_a_waiting_one),
 		cmocka_unit_test(fault_within_map_and_unmap),
 		cmocka_unit_test(map_fails),
 		cmocka_unit_test(prefetch_of_a_lost_server),
