@@ -70,17 +70,21 @@ static bool ends_use(enum kind kind)
 	return kind == DISCARD || kind == RELEASE;
 }
 
-/* Who discards or releases bytes does nothing else with them meanwhile. */
+/*
+ * Who discards or releases bytes does nothing else with them meanwhile. But
+ * once the server has done a RELEASE, the extent may be lent again before the
+ * reply arrives.
+ */
 static void check_alone(enum kind kind, unsigned int server, u64 addr,
 			u64 bytes)
 {
 	const struct net_request *q;
 
 	for (q = requests; q < requests + nr_requests; q++)
-		/* What was released may have been lent again by now. */
-		if (q->kind != NONE && !(q->kind == RELEASE && q->delivered) &&
-		    q->server == server && q->addr < addr + bytes &&
-		    addr < q->addr + q->bytes && sim.server[server].alive)
+		if (q->kind != NONE && q->server == server &&
+		    !(q->kind == RELEASE && q->delivered) &&
+		    q->addr < addr + bytes && addr < q->addr + q->bytes &&
+		    sim.server[server].alive)
 			sim_check(!ends_use(kind) && !ends_use(q->kind),
 				  "server %u addr %llx: what is discarded or "
 				  "released is in use",
