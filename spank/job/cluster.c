@@ -19,43 +19,44 @@ static int complain(char *error, size_t len, const char *action)
 	return -EIO;
 }
 
-/*
- * Those named as donors, if any are; else all the other components, since a
- * user who writes them may have called them anything.
- */
-static bool lends(const job_info_msg_t *all, const job_info_t *component,
-		  const struct tm_job_request *r)
+/* Whether @lenders, "1,3", names the component. */
+static bool lends(const char *lenders, const job_info_t *component)
 {
-	bool named = false;
-	uint32_t i;
+	char *end;
 
-	for (i = 0; i < all->record_count; i++)
-		named |= all->job_array[i].name &&
-			 !strcmp(all->job_array[i].name, TM_DONOR_JOB_NAME);
-	return component->job_id != r->job &&
-	       (!named || !strcmp(component->name ? component->name : "",
-				  TM_DONOR_JOB_NAME));
+	for (; lenders && *lenders; lenders = end + (*end == ',')) {
+		if (strtoul(lenders, &end, 10) == component->het_job_offset)
+			return true;
+		if (*end && *end != ',')
+			break;
+	}
+	return false;
 }
 
-static int add_nodes(struct tm_cluster_job *job, const char *list, char *error,
+static int add_donor(struct tm_cluster_job *job, const char *name, char *error,
 		     size_t len)
+{
+	struct tm_node *node = &job->donor[job->nr_donors];
+
+	if (job->nr_donors == TM_NODES_MAX ||
+	    strlen(name) >= sizeof(node->name)) {
+		snprintf(error, len, "more than %d donors", TM_NODES_MAX);
+		return -E2BIG;
+	}
+	strcpy(node->name, name);
+	job->nr_donors++;
+	return tm_cluster_address(name, node->address, error, len);
+}
+
+int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
+			  char *error, size_t len)
 {
 	hostlist_t hosts = slurm_hostlist_create(list);
 	char *name;
 	int err = 0;
 
 	while (!err && hosts && (name = slurm_hostlist_shift(hosts))) {
-		struct tm_node *node = &job->donor[job->nr_donors];
-
-		if (job->nr_donors == TM_NODES_MAX ||
-		    strlen(name) >= sizeof(node->name)) {
-			snprintf(error, len, "more than %d donors",
-				 TM_NODES_MAX);
-			err = -E2BIG;
-		} else {
-			strcpy(node->name, name);
-			job->nr_donors++;
-		}
+		err = add_donor(job, name, error, len);
 		free(name);
 	}
 	if (hosts)
@@ -89,11 +90,11 @@ static int read_components(const job_info_msg_t *all,
 			job->memory_bytes = memory_of(component);
 			job->nodes = component->num_nodes;
 		}
-		if (!lends(all, component, r))
+		if (!lends(r->lenders, component))
 			continue;
 		if (!component->nodes || !*component->nodes)
 			return -EAGAIN;
-		err = add_nodes(job, component->nodes, error, len);
+		err = tm_cluster_add_donors(job, component->nodes, error, len);
 	}
 	return err;
 }
@@ -121,19 +122,12 @@ int tm_cluster_job(const struct tm_job_request *r, struct tm_cluster_job *job,
 		   char *error, size_t len)
 {
 	job_info_msg_t *all = NULL;
-	unsigned int i;
 	int err;
 
 	memset(job, 0, sizeof(*job));
-	if (slurm_load_job(&all, r->leader ? r->leader : r->job,
-			   SHOW_ALL | SHOW_DETAIL))
+	if (slurm_load_job(&all, r->leader, SHOW_ALL | SHOW_DETAIL))
 		return complain(error, len, "ask the controller for the job");
 	err = read_components(all, r, job, error, len);
 	slurm_free_job_info_msg(all);
-	if (r->donor) /* of its own component only the memory matters */
-		return err == -EAGAIN ? 0 : err;
-	for (i = 0; i < job->nr_donors && !err; i++)
-		err = tm_cluster_address(job->donor[i].name,
-					 job->donor[i].address, error, len);
 	return err;
 }

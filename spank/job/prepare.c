@@ -42,8 +42,8 @@ static int read_settings(struct tm_job_request *r)
 	return tm_conf_check(&r->conf, r->error, sizeof(r->error));
 }
 
-/* Its donors may start a moment later than a component. */
-static int ask_cluster(struct tm_job_request *r, struct tm_cluster_job *job)
+/* Components start a moment one after the other. */
+static int await_components(struct tm_job_request *r, struct tm_cluster_job *job)
 {
 	const struct timespec pause = {0, PAUSE_NS};
 	uint64_t tries = r->conf.wait_s * 1000000000ULL / PAUSE_NS;
@@ -115,11 +115,9 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	const struct tm_conf *conf = &r->conf;
 	int err;
 
-	if (!r->leader)
-		return fail(r, -EINVAL,
-			    "the job has no donors: give --teramem to sbatch "
-			    "or salloc");
-	err = ask_cluster(r, &job);
+	err = await_components(r, &job);
+	if (!err && !r->lenders)
+		err = tm_companion_get(r, &job);
 	if (err)
 		return err;
 	if (!job.nr_donors)
@@ -239,6 +237,7 @@ int tm_prolog(struct tm_job_request *r)
 	if (!err)
 		err = r->donor ? prepare_donor(r) : prepare_compute(r);
 	if (err) {
+		tm_companion_end(r->job);
 		tm_err("job %" PRIu32 ": %s", r->job, r->error);
 		tm_job_folder_write(r->job, "failed", r->error);
 	}
@@ -247,6 +246,7 @@ int tm_prolog(struct tm_job_request *r)
 
 int tm_epilog(struct tm_job_request *r)
 {
+	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
 	return 0;
 }
