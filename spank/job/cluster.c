@@ -64,16 +64,44 @@ int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
 	return err;
 }
 
-static uint64_t memory_of(const job_info_t *component)
+/* --mem=0 means all of the node, where memory is scheduled at all. */
+static int read_node_memory(const char *node, uint64_t *mib)
+{
+	slurm_conf_t *conf = NULL;
+	node_info_msg_t *nodes = NULL;
+	bool scheduled;
+
+	if (!node || slurm_load_ctl_conf(0, &conf))
+		return -EIO;
+	scheduled = conf->select_type_param & CR_MEMORY;
+	slurm_free_ctl_conf(conf);
+	if (!scheduled)
+		return 0;
+	if (slurm_load_node_single(&nodes, (char *)node, SHOW_ALL))
+		return -EIO;
+	if (nodes->record_count == 1)
+		*mib = nodes->node_array[0].real_memory -
+		       nodes->node_array[0].mem_spec_limit;
+	slurm_free_node_info_msg(nodes);
+	return 0;
+}
+
+static int read_memory(const job_info_t *component,
+		       const struct tm_job_request *r,
+		       struct tm_cluster_job *job, char *error, size_t len)
 {
 	uint64_t mib = component->pn_min_memory;
 
 	if (mib == NO_VAL64)
-		return 0;
-	if (mib & MEM_PER_CPU)
+		mib = 0;
+	else if (!mib && read_node_memory(r->node, &mib))
+		return complain(error, len,
+				"ask the controller for the node's memory");
+	else if (mib & MEM_PER_CPU)
 		mib = (mib & ~MEM_PER_CPU) * component->num_cpus /
 		      (component->num_nodes ? component->num_nodes : 1);
-	return mib << 20;
+	job->memory_bytes = mib << 20;
+	return 0;
 }
 
 static int read_components(const job_info_msg_t *all,
@@ -87,14 +115,16 @@ static int read_components(const job_info_msg_t *all,
 		const job_info_t *component = &all->job_array[i];
 
 		if (component->job_id == r->job) {
-			job->memory_bytes = memory_of(component);
 			job->nodes = component->num_nodes;
+			job->restart = component->restart_cnt;
+			err = read_memory(component, r, job, error, len);
+		} else if (lends(r->lenders, component)) {
+			err = component->nodes && *component->nodes
+				      ? tm_cluster_add_donors(
+						job, component->nodes, error,
+						len)
+				      : -EAGAIN;
 		}
-		if (!lends(r->lenders, component))
-			continue;
-		if (!component->nodes || !*component->nodes)
-			return -EAGAIN;
-		err = tm_cluster_add_donors(job, component->nodes, error, len);
 	}
 	return err;
 }

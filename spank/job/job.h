@@ -82,11 +82,11 @@ struct tm_node {
 /**
  * struct tm_cluster_job - what the controller says
  * @memory_bytes: of this component on each of its nodes; 0: not scheduled
- * @nodes: of this component
+ * @nodes: of this component; @restart: how often it was requeued
  */
 struct tm_cluster_job {
 	uint64_t memory_bytes;
-	uint32_t nodes;
+	uint32_t nodes, restart;
 	unsigned int nr_donors;
 	struct tm_node donor[TM_NODES_MAX];
 };

@@ -116,6 +116,9 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	int err;
 
 	err = await_components(r, &job);
+	r->restart = job.restart;
+	if (!err)
+		err = choose_local(r, &job, &map->local_bytes);
 	if (!err && !r->lenders)
 		err = tm_companion_get(r, &job);
 	if (err)
@@ -124,6 +127,7 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		return fail(r, -EINVAL, "no component of the job lends memory");
 	*map = (struct tm_map){
 		.job = r->leader,
+		.local_bytes = map->local_bytes,
 		.size_bytes = tm_whole_extents(conf->size_bytes),
 		.block_bytes =
 			conf->block_bytes ? conf->block_bytes : BLOCK_BYTES,
@@ -133,10 +137,8 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		.rr = conf->placement,
 		.nr_servers = job.nr_donors,
 	};
-	err = choose_local(r, &job, &map->local_bytes);
-	if (!err)
-		err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
-				     map->server, r->error, sizeof(r->error));
+	err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
+			     map->server, r->error, sizeof(r->error));
 	if (!err)
 		err = check_capacity(r, &job, map);
 	if (!err)
