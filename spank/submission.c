@@ -88,13 +88,17 @@ static void take(struct found *found, size_t want, const char *value)
 		found->value[want] = value;
 }
 
-/* --partition=x, --partition x, and what getopt takes for short: --part=x */
+/*
+ * --partition=x, --partition x, and what getopt takes for short: --part=x, but
+ * not --teramem, which is an option itself.
+ */
 static int long_option(const char *arg, const char *next, struct found *found)
 {
 	size_t len = strcspn(arg, "="), i;
 
 	for (i = 0; i < WANT_NR; i++) {
-		if (len < 3 || len > strlen(wants[i].name) ||
+		if (len < (i == WANT_ROLE ? strlen("teramem-r") : 3) ||
+		    len > strlen(wants[i].name) ||
 		    strncmp(arg, wants[i].name, len))
 			continue;
 		take(found, i, arg[len] ? arg + len + 1 : next);

@@ -148,10 +148,10 @@ static int check_step(void)
 		tm_options_of_job(key, job, sizeof(job));
 		if (!strcmp(given, job))
 			continue;
-		slurm_error("teramem: --%s=%s: this job has %s, and so have "
-			    "its steps: give the option to sbatch or salloc",
+		slurm_error("teramem: --%s=%s: steps have what their job was "
+			    "given, %s: give the option to sbatch or salloc",
 			    tm_conf_option(key), given,
-			    *job ? job : "no such option");
+			    *job ? job : "which is nothing");
 		return -1;
 	}
 	return 0;
