@@ -139,12 +139,15 @@ int tm_step_task_privileged(spank_t spank)
 int tm_step_task(spank_t spank)
 {
 	char number[16];
+	int task = 0;
 
 	if (has_memory && !is_of_this_start(spank))
 		strcpy(refusal, "the job was started again without a prolog, "
 				"so without remote memory; submit it again");
 	if (*refusal) {
-		slurm_error("teramem: %s", refusal);
+		/* Once is enough for all tasks on this node. */
+		if (spank_get_item(spank, S_TASK_ID, &task) || !task)
+			slurm_error("teramem: %s", refusal);
 		return -1;
 	}
 	if (uffd_device >= 0) {

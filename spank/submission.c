@@ -298,7 +298,7 @@ int tm_submission_read(struct tm_submission *s, unsigned int component,
 	s->array = found.value[WANT_ARRAY];
 	s->wrap = found.value[WANT_WRAP];
 	s->unread &= !s->wrap;
-	s->inside = found.value[WANT_JOBID];
+	s->inside = !s->batch && !s->interactive && found.value[WANT_JOBID];
 	s->name = found.value[WANT_NAME];
 	s->mem = found.value[WANT_MEM] || found.value[WANT_MEM_PER_CPU] ||
 		 found.value[WANT_MEM_PER_GPU];

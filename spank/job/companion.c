@@ -29,18 +29,23 @@
 
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 1000
+#define CHECKS 6 /* for older jobs that wait, while it waits */
 #define COMMENT "teramem: "
 
 /*
- * @whole: its number, or that of the heterogeneous job it belongs to
+ * @info: the job, as it began; @whole: its number, or that of the heterogeneous
+ *	job it belongs to
  * @donors: the job that lends; 0: not known yet
- * @first: this node submits it, and decides
+ * @first: this node submits it, and decides; @told: it said that it waits
+ * @checked: how often it looked for older jobs
  */
 struct wait {
 	struct tm_job_request *r;
 	struct tm_cluster_job *job;
+	const job_info_t *info;
 	uint32_t whole, donors;
-	bool first;
+	bool first, told;
+	unsigned int checked;
 	uint64_t begun_ms;
 };
 
@@ -103,10 +108,10 @@ void tm_companion_end(uint32_t job)
 	unlink(path);
 }
 
-static int begin(struct wait *w, const job_info_t *job)
+static int begin(struct wait *w)
 {
 	char text[16];
-	int err = tm_donors_job_submit(w->r, job, &w->donors);
+	int err = tm_donors_job_submit(w->r, w->info, &w->donors);
 
 	if (err)
 		return err;
@@ -146,6 +151,42 @@ static int look(struct wait *w)
 	return err;
 }
 
+/* ---- what squeue shows ---------------------------------------------------- */
+
+/* @comment: none takes the place of a user's own. @begin: 0: no matter */
+static void say(struct wait *w, const char *comment, time_t begin)
+{
+	const char *there = w->info->comment;
+	bool ours = !there || !*there ||
+		    !strncmp(there, COMMENT, strlen(COMMENT));
+	job_desc_msg_t desc;
+
+	slurm_init_job_desc_msg(&desc);
+	desc.job_id = w->whole;
+	desc.comment = ours ? (char *)comment : NULL;
+	if (begin)
+		desc.begin_time = begin;
+	if ((ours || begin) && slurm_update_job(&desc))
+		tm_warn("job %" PRIu32 ": update it: %s", w->r->job,
+			slurm_strerror(slurm_get_errno()));
+	w->told = true;
+}
+
+static void say_waiting(struct wait *w)
+{
+	char comment[64];
+
+	snprintf(comment, sizeof(comment),
+		 COMMENT "waits for its donors, job %" PRIu32, w->donors);
+	say(w, comment, 0);
+}
+
+static void say_nothing(struct wait *w)
+{
+	if (w->told || (w->info->comment && *w->info->comment))
+		say(w, "", 0);
+}
+
 /* ---- waiting ------------------------------------------------------------- */
 
 static bool is_wanted(const struct wait *w)
@@ -163,7 +204,7 @@ static bool is_wanted(const struct wait *w)
 }
 
 /* Younger jobs go first; all go when it takes too long. */
-static int check_patience(const struct wait *w)
+static int check_patience(struct wait *w)
 {
 	uint64_t limit_ms = w->r->conf.wait_s * 1000;
 	uint64_t waited_ms = now_ms() - w->begun_ms;
@@ -172,14 +213,18 @@ static int check_patience(const struct wait *w)
 		return fail(w->r, -ETIMEDOUT,
 			    "no donors were free for %" PRIu64 " s (WaitTime)",
 			    w->r->conf.wait_s);
-	if (w->first && waited_ms > limit_ms / 6 &&
-	    tm_donors_job_older(w->r->job))
-		return fail(w->r, -EBUSY,
-			    "no donors were free, and older jobs wait for "
-			    "them");
 	if (!is_wanted(w))
 		return fail(w->r, -ECANCELED,
 			    "the job ended while it waited for donors");
+	if (!w->first || waited_ms * CHECKS / limit_ms <= w->checked)
+		return 0;
+	w->checked++;
+	if (tm_donors_job_older(w->r->job))
+		return fail(w->r, -EBUSY,
+			    "no donors were free, and older jobs wait for "
+			    "them");
+	if (!w->told)
+		say_waiting(w);
 	return 0;
 }
 
@@ -205,26 +250,6 @@ static int await(struct wait *w)
 
 /* ---- back to the queue --------------------------------------------------- */
 
-static void say(const struct wait *w, char *comment, time_t begin)
-{
-	job_desc_msg_t desc;
-
-	slurm_init_job_desc_msg(&desc);
-	desc.job_id = w->whole;
-	desc.comment = comment;
-	if (begin)
-		desc.begin_time = begin;
-	if (slurm_update_job(&desc))
-		tm_warn("job %" PRIu32 ": update it: %s", w->r->job,
-			slurm_strerror(slurm_get_errno()));
-}
-
-static bool may_say(const job_info_t *job)
-{
-	return !job->comment || !*job->comment ||
-	       !strncmp(job->comment, COMMENT, strlen(COMMENT));
-}
-
 /* Between a half and one and a half of WaitTime from now. */
 static time_t choose_time(const struct tm_job_request *r)
 {
@@ -237,23 +262,24 @@ static time_t choose_time(const struct tm_job_request *r)
 }
 
 /* srun and salloc would go on without: they only fail. */
-static void put_back(const struct wait *w, const job_info_t *job)
+static bool put_back(struct wait *w)
 {
 	char comment[sizeof(w->r->error) + 64], at[16];
 	time_t begin = choose_time(w->r);
 	struct tm local;
 
-	if (!job->batch_flag || !job->requeue)
-		return;
+	if (!w->info->batch_flag || !w->info->requeue)
+		return false;
 	if (slurm_requeue(w->whole, 0)) {
 		tm_warn("job %" PRIu32 ": requeue it: %s", w->r->job,
 			slurm_strerror(slurm_get_errno()));
-		return;
+		return false;
 	}
 	strftime(at, sizeof(at), "%T", localtime_r(&begin, &local));
 	snprintf(comment, sizeof(comment), COMMENT "%s; tries again at %s",
 		 w->r->error, at);
-	say(w, may_say(job) ? comment : NULL, begin);
+	say(w, comment, begin);
+	return true;
 }
 
 /* ---- all of it ----------------------------------------------------------- */
@@ -270,42 +296,44 @@ static bool is_first(const job_info_t *job, const char *node)
 	return first;
 }
 
-static int get(struct wait *w, const job_info_t *job)
+static int get(struct wait *w)
 {
-	int err = 0;
+	int err;
 
-	w->first = is_first(job, w->r->node);
-	w->begun_ms = now_ms();
-	if (w->first)
-		err = begin(w, job);
+	if (!w->info || !w->info->nodes)
+		return fail(w->r, -ESRCH,
+			    "the controller does not know the job's nodes");
+	w->first = is_first(w->info, w->r->node);
+	err = w->first ? begin(w) : 0;
 	if (!err)
 		err = await(w);
-	if (w->first && err)
-		tm_companion_end(w->r->job);
-	if (w->first && (err == -ETIMEDOUT || err == -EBUSY))
-		put_back(w, job);
-	else if (w->first && !err && job->comment && *job->comment &&
-		 may_say(job))
-		say(w, "", 0);
 	w->r->leader = w->donors;
+	if (!w->first)
+		return err;
+	if (err)
+		tm_companion_end(w->r->job);
+	if (err != -ECANCELED &&
+	    !((err == -ETIMEDOUT || err == -EBUSY) && put_back(w)))
+		say_nothing(w);
 	return err;
 }
 
 int tm_companion_get(struct tm_job_request *r, struct tm_cluster_job *cluster)
 {
-	struct wait wait = {.r = r, .job = cluster, .whole = r->leader};
+	struct wait wait = {
+		.r = r,
+		.job = cluster,
+		.whole = r->leader,
+		.begun_ms = now_ms(),
+	};
 	job_info_msg_t *all = NULL;
-	const job_info_t *job;
 	int err;
 
 	if (slurm_load_job(&all, wait.whole, SHOW_ALL))
 		return fail(r, -EIO, "ask the controller for the job: %s",
 			    slurm_strerror(slurm_get_errno()));
-	job = find(all, r->job);
-	err = job && job->nodes ? get(&wait, job)
-				: fail(r, -ESRCH,
-				       "the controller does not know the job's "
-				       "nodes");
+	wait.info = find(all, r->job);
+	err = get(&wait);
 	slurm_free_job_info_msg(all);
 	return err;
 }

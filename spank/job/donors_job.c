@@ -79,14 +79,14 @@ static void exclude_others(hostlist_t exclude, const char *partition_nodes,
 		slurm_hostlist_destroy(wanted);
 }
 
-/* As long as the job, and a little: it may start later than its donors. */
+/* As long as the job, and a little: it goes on later than its donors. */
 static uint32_t choose_time(const job_info_t *job, const partition_info_t *p)
 {
 	uint32_t minutes = job->time_limit;
 
-	if (minutes == INFINITE || minutes == NO_VAL)
-		return minutes;
-	return minutes < p->max_time ? minutes + 1 : minutes;
+	if (minutes != INFINITE)
+		minutes++;
+	return minutes < p->max_time ? minutes : p->max_time;
 }
 
 static int choose_place(struct tm_job_request *r, const job_info_t *job,

@@ -60,7 +60,7 @@ assert_eq "$(run scontrol show job "$id" | grep -c 'Comment=teramem')" 0 \
 # --- what cannot go back -----------------------------------------------------
 
 others_take n2,n3,n4,n5
-got=$(run srun --teramem=64M echo "it ran" 2>&1)
+got=$(run srun -n4 --teramem=64M echo "it ran" 2>&1)
 assert_eq "$? $(grep -c 'it ran' <<<"$got")" "1 0" \
 	"srun alone fails when there are no donors"
 assert_eq "$(grep -c "error: teramem: no donors were free for 6 s" <<<"$got")" 1 \
