@@ -13,7 +13,14 @@
 #include "common/conf.h"
 #include "common/size.h"
 
-enum kind { KIND_SIZE, KIND_NUMBER, KIND_CHOICE, KIND_NAME, KIND_NODES, KIND_PORTS };
+enum kind {
+	KIND_SIZE,
+	KIND_NUMBER,
+	KIND_CHOICE,
+	KIND_NAME,
+	KIND_NODES,
+	KIND_PORTS
+};
 
 #define IN_FILE 1u
 

@@ -120,9 +120,9 @@ static int read_components(const job_info_msg_t *all,
 			err = read_memory(component, r, job, error, len);
 		} else if (lends(r->lenders, component)) {
 			err = component->nodes && *component->nodes
-				      ? tm_cluster_add_donors(
-						job, component->nodes, error,
-						len)
+				      ? tm_cluster_add_donors(job,
+							      component->nodes,
+							      error, len)
 				      : -EAGAIN;
 		}
 	}

@@ -5,11 +5,11 @@
  *
  * Such a job holds its nodes while it waits for others, so a few of them could
  * wait for each other for ever. Against that, jobs have an order, their number,
- * which they keep when they are requeued: only the oldest of those that wait may
- * go on; the younger ones give their nodes back and come again later. The
+ * which they keep when they are requeued: only the oldest of those that wait
+ * may go on; the younger ones give their nodes back and come again later. The
  * controller's queue is all that is needed to know. So the oldest one gets
- * donors as soon as there are any, and every job is the oldest one day. The time
- * of waiting is bounded besides.
+ * donors as soon as there are any, and every job is the oldest one day. The
+ * time of waiting is bounded besides.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -151,14 +151,15 @@ static int look(struct wait *w)
 	return err;
 }
 
-/* ---- what squeue shows ---------------------------------------------------- */
+/* ---- what squeue shows ----------------------------------------------------
+ */
 
 /* @comment: none takes the place of a user's own. @begin: 0: no matter */
 static void say(struct wait *w, const char *comment, time_t begin)
 {
 	const char *there = w->info->comment;
-	bool ours = !there || !*there ||
-		    !strncmp(there, COMMENT, strlen(COMMENT));
+	bool ours =
+		!there || !*there || !strncmp(there, COMMENT, strlen(COMMENT));
 	job_desc_msg_t desc;
 
 	slurm_init_job_desc_msg(&desc);

@@ -40,7 +40,8 @@ static int failed(struct tm_job_request *r, const char *action)
 	return -EIO;
 }
 
-/* ---- where ---------------------------------------------------------------- */
+/* ---- where ----------------------------------------------------------------
+ */
 
 /* None of the heterogeneous job's components computes on a donor. */
 static int exclude_own(struct tm_job_request *r, hostlist_t exclude)
@@ -125,7 +126,7 @@ static int choose_place(struct tm_job_request *r, const job_info_t *job,
 /* ---- submit -------------------------------------------------------------- */
 
 static int submit(struct tm_job_request *r, job_desc_msg_t *desc,
-		uint32_t *number)
+		  uint32_t *number)
 {
 	submit_response_msg_t *answer = NULL;
 	char helper[PATH_MAX] = "TERAMEM_HELPER=", slurm_conf[PATH_MAX + 16];

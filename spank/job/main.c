@@ -161,7 +161,8 @@ int main(int argc, char **argv)
 	umask(022);
 	opterr = 0;
 	tm_conf_init(&request.conf);
-	while (argc > 1 && i < sizeof(commands) / sizeof(*commands) && strcmp(argv[1], commands[i].name))
+	while (argc > 1 && i < sizeof(commands) / sizeof(*commands) &&
+	       strcmp(argv[1], commands[i].name))
 		i++;
 	if (argc < 2 || i == sizeof(commands) / sizeof(*commands) ||
 	    parse(argc - 1, argv + 1, &request) ||

@@ -43,7 +43,8 @@ static int read_settings(struct tm_job_request *r)
 }
 
 /* Components start a moment one after the other. */
-static int await_components(struct tm_job_request *r, struct tm_cluster_job *job)
+static int await_components(struct tm_job_request *r,
+			    struct tm_cluster_job *job)
 {
 	const struct timespec pause = {0, PAUSE_NS};
 	uint64_t tries = r->conf.wait_s * 1000000000ULL / PAUSE_NS;

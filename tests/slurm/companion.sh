@@ -166,10 +166,12 @@ serving() {
 id=$(echo '#!/bin/sh
 sleep 300' | run sbatch --parsable -o /dev/null -w n1 --teramem=64M)
 assert "a donor serves" wait_until 20 serving
-assert_eq "$(run --user mini squeue -h -o %u | sort -u)" mini \
-	"as the job's user"
+assert_eq "$(run squeue -h -o %u | sort -u)" mini "as the job's user"
+lender=$(run squeue -h -n teramem-donors -o %i)
 run scancel "$id"
-assert "scancel ends the donors' job" wait_until 10 no_job
+wait_until 20 no_job
+assert_eq "$(job_field "$lender" JobState)" CANCELLED \
+	"scancel ends the donors' job, too"
 id=$(echo '#!/bin/sh
 sleep 300' | run sbatch --parsable -o /dev/null -w n1 --teramem=64M)
 wait_until 20 serving

@@ -4,7 +4,7 @@
 # Jobs whose donors are not free: those in a queue wait there, with a reason
 # that squeue shows, and then run; those that cannot go back say so and fail.
 # However many want donors at once, all finish.
-# shellcheck disable=SC2317 # functions for wait_until
+# shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 # shellcheck source=tests/slurm/cluster.sh
@@ -91,13 +91,17 @@ wait_until 20 nodes_idle
 # --- all want donors at once -------------------------------------------------
 
 # Each takes a whole node, so none could have donors if they all kept theirs
+echo WaitTime=12 >"$TMP/teramem.conf"
+first=
 for i in 1 2 3 4 5; do
-	run sbatch -o "whole$i.out" --exclusive --mem=0 --teramem=64M \
-		<"$TMP/size.sh" >/dev/null
+	id=$(run sbatch --parsable -o "whole$i.out" --exclusive --mem=0 \
+		--teramem=64M <"$TMP/size.sh")
+	first=${first:-$id}
 done
-assert "5 jobs of whole nodes on 5 nodes all finish" wait_until 120 no_job
+assert "5 jobs of whole nodes on 5 nodes all finish" wait_until 180 no_job
 assert_eq "$(cat whole?.out | paste -sd ' ')" "64M 64M 64M 64M 64M" \
 	"all of them had their remote memory"
+assert_eq "$(job_field "$first" Restarts)" 0 "the first one needed not wait"
 
 assert "no node is drained" wait_until 20 nodes_idle
 assert "no process is left" wait_until 10 nothing_of
