@@ -112,6 +112,8 @@ cat >"$TMP/het.sh" <<END
 $donors
 END
 submit het --teramem=64M -w n1 : -w n2 --wrap "$donors"
+submit het-none -p standing --teramem=64M -w n4 : -p standing -w n5 \
+	--wrap 'echo "it ran"'
 # Their name is not what counts
 submit own --teramem=64M -w n1 : -w n2 : --teramem-role=donor -J lender \
 	--mem=150 -w n3,n4 --wrap "$donors"
@@ -123,7 +125,9 @@ submit standing-none -p standing -w n4 --teramem=64M --teramem-donors=2 \
 	--wrap 'echo "it ran"'
 all_ended
 assert_match "$(cat het.out)" "^n[345]$" \
-	"a heterogeneous job without donors gets some, on none of its nodes"
+	"a heterogeneous job without donors gets some"
+assert_match "$(cat het-none.out)" "submit a job for the donors: " \
+	"but none that another component computes on"
 assert_eq "$(cat own.out)" "n3 n4" \
 	"a user's own component of donors, among others"
 assert_eq "$(cat directives.out)" n3 "the same in #SBATCH lines"

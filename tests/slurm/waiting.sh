@@ -37,14 +37,15 @@ others_leave() {
 
 others_take n2,n3,n4,n5
 id=$(run sbatch --parsable --teramem=64M -o queued.out <"$TMP/size.sh")
-waits() {
+back_in_queue() {
 	[ "$(run squeue -h -j "$id" -o '%T %r')" = "PENDING BeginTime" ]
 }
-assert "a job whose donors are not free goes back to the queue" \
-	wait_until 30 waits
-assert_match "$(run squeue -h -j "$id" -o %k)" \
-	"^teramem: no donors were free for 6 s \(WaitTime\); tries again at [0-9:]*$" \
-	"squeue tells why"
+says_why() {
+	[[ "$(run squeue -h -j "$id" -o '%T %r %k')" =~ \
+	^"PENDING BeginTime teramem: no donors were free for 6 s (WaitTime); tries again at "[0-9:]+$ ]]
+}
+assert "a job whose donors are not free goes back to the queue and says why" \
+	wait_until 30 says_why
 donors_pending() {
 	[ "$(run squeue -h -n teramem-donors | wc -l)" -gt 0 ]
 }
@@ -74,7 +75,7 @@ assert_match "$(cat no-requeue.out)" "teramem: no donors were free for 6 s" \
 	"and says so"
 id=$(run sbatch --parsable --teramem=64M -o /dev/null --comment mine \
 	<"$TMP/size.sh")
-wait_until 30 waits
+wait_until 30 back_in_queue
 assert_eq "$(run squeue -h -j "$id" -o %k)" mine "a user's comment stays"
 run scancel "$id"
 id=$(run sbatch --parsable --teramem=64M -o /dev/null <"$TMP/size.sh")
