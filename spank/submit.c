@@ -75,14 +75,27 @@ static int look_up_partition(struct tm_submission *s,
 	return cluster_default_mem(&s->default_mem);
 }
 
-static int check_donor_partition(const partition_info_msg_t *all,
-				 const char *name)
+/* Slurm would let a job wait for ever for more nodes than there are. */
+static int check_donor_partition(const struct tm_submission *s,
+				 const partition_info_msg_t *all)
 {
+	const char *own = s->conf->donor_partition;
+	const char *name = *own ? own : s->partition;
+	/* The job's first node is no donor. */
+	uint64_t wanted = s->donors.nr + !strcmp(name, s->partition);
 	uint32_t i;
 
-	for (i = 0; i < all->record_count; i++)
-		if (!strcmp(all->partition_array[i].name, name))
+	for (i = 0; i < all->record_count; i++) {
+		if (strcmp(all->partition_array[i].name, name))
+			continue;
+		if (wanted <= all->partition_array[i].total_nodes)
 			return 0;
+		slurm_error("teramem: %" PRIu64 " donors: partition %s has %u "
+			    "nodes: use fewer --teramem-donors",
+			    s->donors.nr, name,
+			    all->partition_array[i].total_nodes);
+		return -1;
+	}
 	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",
 		    name, tm_plugin.conf_path);
 	return -1;
@@ -122,13 +135,10 @@ static int settle(struct tm_submission *s, const partition_info_msg_t *all)
 		return refuse(error);
 	if (*s->lenders) /* then it says itself who the donors are */
 		return 0;
-	if (*conf->donor_partition &&
-	    check_donor_partition(all, conf->donor_partition))
-		return -1;
-	return tm_size_donors(conf, path, s->nodes, &s->donors, error,
-			      sizeof(error))
-		       ? refuse(error)
-		       : 0;
+	if (tm_size_donors(conf, path, s->nodes, &s->donors, error,
+			   sizeof(error)))
+		return refuse(error);
+	return check_donor_partition(s, all);
 }
 
 /* A step has what its job was given; anything else would be ignored. */
