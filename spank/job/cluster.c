@@ -148,6 +148,22 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 	return err;
 }
 
+int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len)
+{
+	slurm_conf_t *conf = NULL;
+	uint64_t limit_s;
+
+	if (slurm_load_ctl_conf(0, &conf))
+		return complain(error, len,
+				"ask the controller for its configuration");
+	/* For the donors' nodes, and once more for their servers. */
+	limit_s = conf->prolog_epilog_timeout / 2;
+	if (conf->prolog_epilog_timeout != NO_VAL16 && *wait_s >= limit_s)
+		*wait_s = limit_s > 2 ? limit_s - 2 : 1;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
 int tm_cluster_job(const struct tm_job_request *r, struct tm_cluster_job *job,
 		   char *error, size_t len)
 {

@@ -108,6 +108,13 @@ int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
 int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 		       char *error, size_t len);
 
+/**
+ * tm_cluster_limit_wait() - to what Slurm lets a prolog take
+ *
+ * One that takes longer would drain its node. Returns 0, or -errno with @error.
+ */
+int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len);
+
 /* ---- companion.c --------------------------------------------------------- */
 
 /**

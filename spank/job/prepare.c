@@ -116,7 +116,10 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	const struct tm_conf *conf = &r->conf;
 	int err;
 
-	err = await_components(r, &job);
+	err = tm_cluster_limit_wait(&r->conf.wait_s, r->error,
+				    sizeof(r->error));
+	if (!err)
+		err = await_components(r, &job);
 	r->restart = job.restart;
 	if (!err)
 		err = choose_local(r, &job, &map->local_bytes);
