@@ -8,38 +8,14 @@
 # shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
+# shellcheck source=tests/slurm/cluster.sh
+. "$SRC/tests/slurm/cluster.sh"
 keeper=$BUILD/tests/paging/keeper
-requires_root
-requires jq # what Slurm needs, minicluster installs
-[ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
-[ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
-unshare --net true 2>/dev/null || skip "no network namespaces here"
-requires_free 4000
-
-minicluster() {
-	"$SRC/contrib/minicluster" "$@"
-}
-
-# run [--user NAME] COMMAND...
-run() {
-	timeout 90 "$SRC/contrib/minicluster" run "$@" </dev/null
-}
-
-minicluster status >/dev/null
-[ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
-finish() {
-	local status=$?
-	minicluster down >/dev/null
-	(exit "$status")
-	cleanup
-}
-trap finish EXIT
 
 # Parts of what is tested get broken: a copy of them, laid out as the build
 # folder.
 tree=$TMP/tree
-chmod 755 "$TMP"
-mkdir -m 777 "$TMP/out"
+helper=$tree/spank/teramem-job
 mkdir -p "$tree/spank" "$tree/server" "$tree/allocator"
 parts=(spank/teramem-job server/teramemd allocator/libteramalloc-preload.so)
 mend() {
@@ -55,7 +31,6 @@ mend() {
 	END
 }
 mend
-cd "$TMP/out" || exit
 # All jobs share two donors, and most share a compute node.
 cat >"$TMP/slurm.conf" <<-END
 	PartitionName=compute Default=YES Nodes=n1,n2
@@ -63,23 +38,13 @@ cat >"$TMP/slurm.conf" <<-END
 	PartitionName=large Nodes=n1
 	PartitionName=small Nodes=n1
 END
-echo "required $BUILD/spank/spank_teramem.so conf=$TMP/teramem.conf" \
-	"helper=$tree/spank/teramem-job" >"$TMP/plugstack"
-minicluster up -n 4 --mem 1500 --user anna --user bert --conf "$TMP/slurm.conf" \
-	--plugstack "$TMP/plugstack" >/dev/null || {
-	not_ok "a cluster with the plugin"
-	exit 1
-}
-
-# ended ID: no part of the job is left in the queue
-ended() {
-	[ -z "$(run squeue -h -j "$1" -t pending,running,completing)" ]
-}
+cluster_up -n 4 --user anna --user bert --conf "$TMP/slurm.conf"
+cd "$TMP/out" || exit
 
 # state ID: of the job's own component, once it has ended
 state() {
-	wait_until 180 ended "$1"
-	run squeue -h -j "$1" -t all -o %T | head -n 1
+	wait_until 180 job_over "$1"
+	job_field "$1" JobState
 }
 
 # submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number, and
@@ -146,9 +111,9 @@ assert_eq "$(cut -d : -f 2 anna.servers | sort)" \
 	"$(cut -d : -f 2 bert.servers | sort)" "on the same donors"
 assert_eq "$(sort anna.servers bert.servers | uniq -d)" "" \
 	"from different servers"
-of_anna=$(for node in n1 n3 n4; do ip netns pids minicluster-$node; done |
-	xargs ps -o pid=,euser=,comm= -p | awk '$2 == "anna" &&
-	($3 == "teramemd" || $3 == "keeper") { print $1 }')
+of_anna=$(for pid in $(pids teramemd) $(pids keeper); do
+	[ "$(ps -o euser= -p "$pid")" = anna ] && echo "$pid"
+done)
 assert_eq "$(wc -w <<<"$of_anna")" 3 "anna has two servers and a program"
 # shellcheck disable=SC2086
 submit --user bert try "${remote[@]}" -w n1 "$TMP/try.sh" "$anna" anna.servers \
@@ -278,18 +243,8 @@ refused "more donors than there are" "3 donors: partition donor has 2 nodes" \
 
 # --- broken after that -----------------------------------------------------------
 
-no_parts() {
-	local node pid
-	for node in n1 n2 n3 n4; do
-		for pid in $(ip netns pids "minicluster-$node"); do
-			[[ "$(cat "/proc/$pid/comm" 2>/dev/null)" == teramem* ]] &&
-				return 1
-		done
-	done
-	return 0
-}
 idle() {
-	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ] && no_parts
+	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ] && nothing_of
 }
 
 # fails NAME WANTED [OPTION]...: a job does, before its program runs
@@ -358,8 +313,8 @@ done
 submit last "${remote[@]}" "$TMP/both.sh" last 7
 paged last
 assert "no node is drained, and no process left" wait_until 20 idle
-for node in n1 n2 n3 n4; do
-	assert "no file is left on $node" minicluster on $node \
+for node in $(nodes); do
+	assert "no file is left on $node" minicluster on "$node" \
 		test ! -e /run/teramem
 done
 done_testing
