@@ -5,7 +5,7 @@
 # a node's, each way to start a job with a real program and with one of its own.
 # And where something is broken: a line where the user looks, a job that failed,
 # no drained node, nothing left.
-# shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
+# shellcheck disable=SC2016,SC2119,SC2317 # jobs' scripts; for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 # shellcheck source=tests/slurm/cluster.sh
