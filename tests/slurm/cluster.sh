@@ -60,7 +60,7 @@ pids_on() {
 	for pid in $(ip netns pids "minicluster-$1"); do
 		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || continue
 		[ $# -eq 2 ] ||
-			tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null |
+			tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" |
 			grep -Eq -- "--job=$3 |\[$3\." || continue
 		echo "$pid"
 	done
