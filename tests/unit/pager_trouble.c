@@ -21,15 +21,55 @@ static void store_fails_then_another(void **state)
 	for (k = 0; k < 2; k++) {
 		c.can_cache = k;
 		w = evicting(c);
-		w_end_kind(w, 0, W_STORE, -EIO);
+		w_end_kind(w, 0, W_STORE, -EREMOTEIO);
 		assert_false(mapped(w, 100));
-		assert_true(w_pending(w, 0, W_STORE) > 0);
+		/* not to the same server, but a slot at the other is needed */
+		assert_int_equal(w_pending(w, 0, W_STORE), 0);
 		w_drain(w, 0);
 		assert_true(mapped(w, 100));
+		assert_true(w->server[1].given > 0);
 		for (u64 i = 0; i < 16; i++)
 			assert_int_equal(get(w, i), i + 1000);
 		w_destroy(w);
 	}
+}
+
+/* A server that refuses gets nothing more until it is said to have room. */
+static void refuse_stores(struct world *w)
+{
+	int i;
+
+	w_end_kind(w, 0, W_STORE, -EREMOTEIO);
+	for (i = 0; i < 10; i++)
+		tm_pager_balance(w_lane(w, 0));
+	assert_int_equal(w_pending(w, 0, W_STORE), 0);
+	tm_pager_server_room(w->pager, 0);
+	w_drain(w, 0);
+}
+
+static void refused_stores_pause(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i;
+
+	c.nr_servers = 1;
+	w = evicting(c);
+	refuse_stores(w);
+	assert_true(mapped(w, 100));
+	/* away and back: now they have slots there */
+	fill(w, 300, 40);
+	for (i = 0; i < 16; i++)
+		put(w, i, i + 2000);
+	for (i = 200; !w_pending(w, 0, W_STORE); i++) {
+		w->now += 1000000;
+		fault(w, i, true);
+	}
+	refuse_stores(w);
+	for (i = 0; i < 16; i++)
+		assert_int_equal(get(w, i), i + 2000);
+	assert_int_equal(STAT(lost), 0);
+	w_destroy(w);
 }
 
 static void stores_that_always_fail_stall(void **state)
@@ -41,10 +81,13 @@ static void stores_that_always_fail_stall(void **state)
 		if (i < 25)
 			assert_false(w_failed(w, 100));
 		w->now += 4 * 1000000;
-		w_end_kind(w, 0, W_STORE, -EIO);
+		w_end_kind(w, 0, W_RESERVE, 0);
+		w_end_kind(w, 0, W_STORE, -EREMOTEIO);
 		tm_pager_balance(w_lane(w, 0));
+		tm_pager_server_room(w->pager, i % 2);
 	}
 	assert_true(w_failed(w, 100));
+	assert_int_equal(w->last_error, -ENOMEM);
 	for (i = 0; i < 16; i++)
 		assert_int_equal(get(w, (u64)i), i + 1000);
 	w_destroy(w);
@@ -111,6 +154,7 @@ static void server_lost_while_fetching(void **state)
 	lose_server(w, 0);
 	w_end_kind(w, 0, W_FETCH, 0);
 	assert_true(w_failed(w, 0));
+	assert_int_equal(w->last_error, -EIO);
 	assert_int_equal(usage(w).lost_blocks, 1);
 	w_destroy(w);
 }
@@ -201,8 +245,33 @@ static void damaged_once_and_twice(void **state)
 	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
 	w_drain(w, 0);
 	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EBADMSG);
 	assert_int_equal(STAT(checksum_errors), 3);
 	assert_int_equal(STAT(lost), 1);
+	/* touched again, it still says why, although its server is lost now */
+	lose_server(w, 0);
+	w->last_error = 0;
+	assert_int_equal(fault(w, 1, false), TM_FAULT_DONE);
+	assert_int_equal(w->last_error, -EBADMSG);
+	w_destroy(w);
+}
+
+static void refused_once_and_twice(void **state)
+{
+	struct world *w = w_create(w_defaults());
+
+	fill(w, 0, 40);
+	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_false(w_failed(w, 0));
+	w_drain(w, 0);
+	assert_int_equal(get(w, 0), 1000);
+
+	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EREMOTEIO);
 	w_destroy(w);
 }
 
@@ -308,6 +377,7 @@ static void discard_at_rest(void **state)
 	assert_int_equal(STAT(discarded), 40);
 	assert_int_equal(usage(w).used_frames, 0);
 	assert_int_equal(usage(w).remote_blocks, 0);
+	w_drain(w, 0);
 	assert_true(w->discards >= 40 - 16);
 	for (i = 0; i < 40; i++)
 		assert_false(w->view[i].readable);
@@ -316,6 +386,58 @@ static void discard_at_rest(void **state)
 	/* what was never touched is skipped quickly, also to the very end */
 	assert_true(tm_pager_discard(w_lane(w, 0), 50, ~0ull));
 	w_destroy(w);
+}
+
+/* Stores under way whose bytes are being discarded. */
+static unsigned int stores_discarded(const struct world *w)
+{
+	const struct w_request *d, *s, *end = w->request[0] + w->nr_requests[0];
+	unsigned int nr = 0;
+
+	for (d = w->request[0]; d < end; d++)
+		for (s = w->request[0]; d->kind == W_DISCARD && s < end; s++)
+			nr += s->kind == W_STORE && s->io->addr >= d->addr &&
+			      s->io->addr < d->addr + d->bytes;
+	return nr;
+}
+
+/* Write a hundred blocks, without answering discards; how many were stored. */
+static u64 store_many(struct world *w, u64 first)
+{
+	u64 i, before = STAT(stored_blocks);
+
+	for (i = first; i < first + 100; i++) {
+		fault(w, i, true);
+		w_access(w, i, true, &i);
+		w->now += 1000000;
+		assert_int_equal(stores_discarded(w), 0);
+		w_end_kind(w, 0, W_STORE, 0);
+		w_access(w, i, true, &i);
+	}
+	return STAT(stored_blocks) - before;
+}
+
+/* Slots are used again at once if the server is not told, else once it was. */
+static void discard_then_store(void **state)
+{
+	struct world *w;
+	u64 k, stored;
+
+	for (k = 0; k < 2; k++) {
+		w = w_create(w_defaults());
+		w->server[0].bytes = W_EXTENT;
+		w->server[1].bytes = 0;
+		fill(w, 0, 64);
+		w->no_discards = k;
+		tm_pager_discard(w_lane(w, 0), 0, 64);
+		assert_int_equal(w_pending(w, 0, W_DISCARD) > 0, !k);
+		stored = store_many(w, 1000);
+		assert_int_equal(stored == 64, k);
+		w_end_kind(w, 0, W_DISCARD, 0);
+		stored += store_many(w, 2000);
+		assert_int_equal(stored, 64);
+		w_destroy(w);
+	}
 }
 
 static void discard_while_fetching(void **state)
@@ -489,6 +611,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store_fails_then_another),
+		cmocka_unit_test(refused_stores_pause),
 		cmocka_unit_test(stores_that_always_fail_stall),
 		cmocka_unit_test(server_lost_while_storing),
 		cmocka_unit_test(server_lost_with_only_copies),
@@ -497,11 +620,13 @@ int main(void)
 		cmocka_unit_test(full_servers_still_take_their_own),
 		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
+		cmocka_unit_test(refused_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
 		cmocka_unit_test(pinned_neighbours),
 		cmocka_unit_test(discard_at_rest),
+		cmocka_unit_test(discard_then_store),
 		cmocka_unit_test(discard_while_fetching),
 		cmocka_unit_test(discard_while_storing),
 		cmocka_unit_test(discard_of_a_waiting_one),
