@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034 # for those who source this
 build_packages=(
 	gcc libc6-dev linux-libc-dev meson ninja-build pkg-config
-	libbsd-dev libjemalloc-dev libjson-c-dev libmunge-dev libslurm-dev libxxhash-dev nettle-dev
+	libbsd-dev libjemalloc-dev libjson-c-dev libkmod-dev libmunge-dev libslurm-dev libxxhash-dev nettle-dev
 )
 # shellcheck disable=SC2034 # for those who source this
 test_packages=(

@@ -174,7 +174,7 @@ static void test_tampered(void **state)
 {
 	struct peer peer;
 	struct tm_wire_auth auth;
-	char *cred;
+	char *cred, *middle;
 
 	hello(&peer);
 	peer_fill_auth(&peer, &auth);
