@@ -159,6 +159,12 @@ struct tm_uapi_query {
 	__u64 fault_ns_p99;
 	__u64 resident_peak_bytes;
 	__u64 remote_peak_bytes;
+	__u64 committed_peak_bytes;
+	__u64 regions_opened; /* ever */
+	__u64 faults_cached;
+	__u64 fetch_requests;
+	__u64 store_requests;
+	__u64 lost_blocks;
 	__u64 reserved[8];
 };
 
