@@ -14,6 +14,12 @@ test_packages=(
 	clang clang-format jq libclang-rt-14-dev libcmocka-dev
 	linux-headers-amd64 llvm mandoc munge python3 shellcheck stress-ng
 )
+# shellcheck disable=SC2034 # for those who source this
+vm_packages=(
+	busybox-static cpio kmod qemu-system-x86 xz-utils zstd
+)
+# shellcheck disable=SC2034 # for those who source this
+debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make)
 
 # missing_packages PACKAGE...: those that are not installed
 missing_packages() {
