@@ -134,7 +134,7 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 /* The pager sends it nothing more; the next tick lets it try again. */
 static void store_refused(struct tm_engine_lane *lane, u16 server)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	u64 now = tm_engine_now(),
 	    last = tm_load_relaxed(&e->refused_ns[server]);
 
