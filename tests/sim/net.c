@@ -70,7 +70,11 @@ static bool ends_use(enum kind kind)
 	return kind == DISCARD || kind == RELEASE;
 }
 
-/* Who discards or releases bytes does nothing else with them meanwhile. */
+/*
+ * Who discards or releases bytes does nothing else with them meanwhile. But
+ * once the server has done a RELEASE, the extent may be lent again before the
+ * reply arrives.
+ */
 static void check_alone(enum kind kind, unsigned int server, u64 addr,
 			u64 bytes)
 {
@@ -78,6 +82,7 @@ static void check_alone(enum kind kind, unsigned int server, u64 addr,
 
 	for (q = requests; q < requests + nr_requests; q++)
 		if (q->kind != NONE && q->server == server &&
+		    !(q->kind == RELEASE && q->delivered) &&
 		    q->addr < addr + bytes && addr < q->addr + q->bytes &&
 		    sim.server[server].alive)
 			sim_check(!ends_use(kind) && !ends_use(q->kind),
