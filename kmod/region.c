@@ -114,6 +114,7 @@ static int region_place(struct tm_region *region, u64 nr)
 
 static u64 region_size(const struct tm_region *region)
 {
+	/* pairs with the release in region_place() */
 	return smp_load_acquire(&region->nr);
 }
 
