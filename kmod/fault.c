@@ -15,6 +15,7 @@
 #include <linux/file.h>
 #include <linux/hash.h>
 #include <linux/jiffies.h>
+#include <linux/slab.h>
 
 #include "kmod/internal.h"
 #include "kmod/trace.h"

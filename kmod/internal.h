@@ -202,7 +202,7 @@ struct tm_server {
  * @nr_regions: open files; under tm_spaces_lock
  * @ended: the agent is gone or ended it; under tm_spaces_lock
  * @device: /dev/teramem/NAME, NULL when @ended
- * @lock: guards @server, @committed and @nr_unattached
+ * @lock: guards @server, @committed_bytes and @nr_unattached
  * @events: the agent waits here; @attach: openers do
  * @regions: struct tm_region by tile, @tiles says which are taken; written
  *	under @sem
@@ -220,12 +220,14 @@ struct tm_space {
 
 	int minor;
 	unsigned int nr_regions;
+	u64 regions_opened; /* ever */
 	bool ended;
 	struct device *device;
 
 	spinlock_t lock;
 	struct tm_server *server;
 	u64 committed_bytes;
+	u64 committed_peak_bytes;
 	unsigned int nr_unattached;
 	u32 nr_lost;
 	wait_queue_head_t events;

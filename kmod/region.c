@@ -184,6 +184,8 @@ static int region_commit(struct tm_region *region, void __user *arg, bool back)
 		bytes = back ? -bytes : bytes;
 		region->committed_bytes += bytes;
 		space->committed_bytes += bytes;
+		if (space->committed_bytes > space->committed_peak_bytes)
+			space->committed_peak_bytes = space->committed_bytes;
 	}
 	spin_unlock(&space->lock);
 	return err;

@@ -280,6 +280,7 @@ struct tm_space *tm_space_get(unsigned int minor)
 		return ERR_PTR(-ENXIO);
 	}
 	space->nr_regions++;
+	space->regions_opened++;
 	kref_get(&space->ref);
 	mutex_unlock(&tm_spaces_lock);
 
@@ -519,6 +520,12 @@ int tm_space_query(struct tm_space *space, struct tm_uapi_query *q)
 			    usage.used_frames << shift),
 		.remote_peak_bytes = max(READ_ONCE(space->remote_peak_bytes),
 					 usage.remote_blocks << shift),
+		.committed_peak_bytes = READ_ONCE(space->committed_peak_bytes),
+		.regions_opened = READ_ONCE(space->regions_opened),
+		.faults_cached = sum->faults_cached,
+		.fetch_requests = sum->fetch_requests,
+		.store_requests = sum->store_requests,
+		.lost_blocks = sum->lost,
 	};
 	memcpy(q->name, space->config.name, sizeof(q->name));
 	kfree(sum);

@@ -16,18 +16,13 @@
 #define CONTROL_REQUESTS 256
 #define CONTROL_KEPT 64
 
-/**
- * struct tm_transfer - one request
- * @io: NULL: not one of the pager's transfers
- * @next: free, or failed with @err
- */
 struct tm_transfer {
 	struct tm_link_request request;
 	struct tm_space_lane *lane;
-	struct tm_io *io;
+	struct tm_io *io; /* NULL: not one of the pager's transfers */
 	unsigned int server;
-	int err;
-	struct tm_transfer *next;
+	int err; /* it could not be submitted */
+	struct tm_transfer *next; /* free, or failed */
 };
 
 static unsigned int control_requests(const struct tm_space *space)
