@@ -170,7 +170,8 @@ static void give_back(struct tm_uffd_engine *e)
 	spare = b->local_bytes > b->floor_bytes
 			? b->local_bytes - b->floor_bytes
 			: 0;
-	excess &= ~((u64)e->engine.block - 1);
+	/* Up: the parts of a block from several would never become one. */
+	excess = (excess + e->engine.block - 1) & ~((u64)e->engine.block - 1);
 	b->giving_bytes = excess < spare ? excess : spare;
 	limit_set(e);
 	if (!b->giving_bytes)

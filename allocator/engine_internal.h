@@ -50,7 +50,7 @@ struct tm_engine_lane {
 	struct tm_transport_request *requests;
 	size_t requests_bytes;
 	struct tm_transport_request *free_request;
-	struct tm_transport_request *failed; /* to be completed with -EIO */
+	struct tm_transport_request *failed; /* to be completed so */
 	unsigned int nr_control; /* requests besides reads, writes */
 	bool reserve_ends;	 /* and has left room for its release */
 	unsigned int nr_dirty;
@@ -103,9 +103,10 @@ struct tm_uffd_engine {
 	unsigned int nr_lanes;
 	struct tm_engine_lane lane[TM_LANES_MAX];
 	u32 io_depth; /* blocks under way per lane */
+	u32 stall_ms;
 	struct tm_session *session[TM_SERVERS_MAX];
-	bool full[TM_SERVERS_MAX]; /* refused an extent */
-	u32 lost_servers;
+	bool full[TM_SERVERS_MAX];	/* refused an extent, or a store */
+	u64 refused_ns[TM_SERVERS_MAX]; /* the log last said so of a store */
 
 	struct tm_command *command;
 	char *doorbell; /* a page per command, absent while that is not done */
@@ -180,7 +181,7 @@ void tm_transport_close(struct tm_uffd_engine *e);
 int tm_transport_lane_init(struct tm_engine_lane *lane);
 void tm_transport_fetch(void *ctx, struct tm_io *io);
 void tm_transport_store(void *ctx, struct tm_io *io);
-void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes);
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
 bool tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,

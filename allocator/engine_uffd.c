@@ -26,7 +26,8 @@
 #define MIN_FRAMES 8
 #define PROGRAM_FD_MIN 500
 #define IO_BYTES (1u << 20)
-#define STALL_MS 60000
+/* An access waits for local memory so many times the servers' timeout. */
+#define STALL_TIMEOUTS 6
 
 /* Bytes under way per lane, and blocks: what keeps a fast network busy. */
 #define DEPTH_BYTES (4u << 20)
@@ -201,7 +202,7 @@ static int pager_start(struct tm_uffd_engine *e)
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.can_cache = e->mech->can_cache,
-		.stall_ms = STALL_MS,
+		.stall_ms = e->stall_ms,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
 		.place = e->map.rr ? &tm_place_rr : &tm_place_simple,
 	};
@@ -273,6 +274,7 @@ static int load_map(struct tm_uffd_engine *e, const char *path)
 	}
 	e->engine.block = e->map.block_bytes;
 	e->block_shift = (u32)__builtin_ctzll(e->engine.block);
+	e->stall_ms = e->map.timeout_s * 1000 * STALL_TIMEOUTS;
 	if (e->map.local_bytes >> e->block_shift < MIN_FRAMES) {
 		tm_err("read server map %s: local: room for fewer than %d "
 		       "blocks; give more, or choose smaller blocks",

@@ -31,15 +31,21 @@ void tm_lost_vanished(struct tm_uffd_engine *e, u64 addr, pid_t tid)
 	bus_error(tid);
 }
 
-static const char *cause(struct tm_uffd_engine *e, int err)
+static const char *cause(int err)
 {
-	if (err == -ENOMEM)
+	switch (err) {
+	case -EIO:
+		return "its only copy is gone with its server";
+	case -EBADMSG:
+		return "it came back from its server damaged, twice";
+	case -ENOMEM:
 		return "no local memory became free for it";
-	if (err != -EIO)
+	case -EREMOTEIO:
+		return "its server refuses to give it back (see that server's "
+		       "log)";
+	default:
 		return strerror(-err);
-	return tm_load_relaxed(&e->lost_servers)
-		       ? "its only copy is gone with its server"
-		       : "it came back from its server damaged, twice";
+	}
 }
 
 static void failed_log(struct tm_uffd_engine *e, u64 block, int err, u32 nr)
@@ -50,7 +56,7 @@ static void failed_log(struct tm_uffd_engine *e, u64 block, int err, u32 nr)
 		    "access memory at %p (block %llu): %s; the access ends in "
 		    "SIGBUS (%u such blocks so far)",
 		    tm_engine_addr(e, block), (unsigned long long)block,
-		    cause(e, err), nr);
+		    cause(err), nr);
 }
 
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

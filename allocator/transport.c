@@ -19,12 +19,14 @@
 #define CONTROL_KEPT 64 /* that no DISCARD may use */
 
 #define TRANSPORT_WHY_BYTES 512
+#define REFUSED_LOG_NS (60ull * 1000000000)
 
 struct tm_transport_request {
 	struct tm_request request;
 	struct tm_engine_lane *lane;
 	struct tm_io *io; /* NULL: not one of the pager's */
 	u16 server;
+	int err;			   /* of a failed one */
 	struct tm_transport_request *next; /* free or failed */
 };
 
@@ -46,7 +48,6 @@ static void server_lost(void *ctx, struct tm_session *session, const char *why)
 			    "%s; access to memory that only it had ends in "
 			    "SIGBUS",
 			    why);
-		tm_add_return(&e->lost_servers, 1);
 		tm_pager_server_lost(lane->pager, i);
 	}
 }
@@ -130,6 +131,24 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 	return 0;
 }
 
+/* The pager sends it nothing more; the next tick lets it try again. */
+static void store_refused(struct tm_engine_lane *lane, u16 server)
+{
+	struct tm_uffd_engine *e = lane->engine;
+	u64 now = tm_engine_now(),
+	    last = tm_load_relaxed(&e->refused_ns[server]);
+
+	tm_store_relaxed(&e->full[server], true);
+	if ((!last || now - last > REFUSED_LOG_NS) &&
+	    tm_cas(&e->refused_ns[server], last, now))
+		tm_lane_log(TM_LOG_ERROR,
+			    "store on server %s: refused, see that server's "
+			    "log; other servers get what was for it, or access "
+			    "to memory that finds no room ends in SIGBUS after "
+			    "%u seconds",
+			    e->map.server[server].address, e->stall_ms / 1000);
+}
+
 static void complete(struct tm_transport_request *r, int err)
 {
 	struct tm_engine_lane *lane = r->lane;
@@ -143,10 +162,12 @@ static void complete(struct tm_transport_request *r, int err)
 	lane->free_request = r;
 	switch (request.kind) {
 	case TM_REQUEST_READ:
-		tm_pager_fetched(io, err ? -EIO : 0);
+		tm_pager_fetched(io, err);
 		return;
 	case TM_REQUEST_WRITE:
-		tm_pager_stored(io, err ? -EIO : 0);
+		if (err && err != -EIO)
+			store_refused(lane, server);
+		tm_pager_stored(io, err);
 		return;
 	case TM_REQUEST_RESERVE:
 		if (err)
@@ -156,6 +177,10 @@ static void complete(struct tm_transport_request *r, int err)
 				  request.bytes, err ? -ENOMEM : 0);
 		lane->reserve_ends = false;
 		break;
+	case TM_REQUEST_DISCARD:
+		tm_pager_discarded(lane->pager, server, request.addr,
+				   request.bytes);
+		break;
 	default:
 		break;
 	}
@@ -164,7 +189,8 @@ static void complete(struct tm_transport_request *r, int err)
 
 static void request_done(struct tm_request *request, int err)
 {
-	complete(request->cookie, err);
+	/* Refused by a server that lives: why is in that server's log. */
+	complete(request->cookie, err && err != -EIO ? -EREMOTEIO : err);
 }
 
 static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
@@ -187,6 +213,14 @@ static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
 	return r;
 }
 
+/* It ends soon, but not from within. */
+static void fail(struct tm_transport_request *r, int err)
+{
+	r->err = err;
+	r->next = r->lane->failed;
+	r->lane->failed = r;
+}
+
 static void submit(struct tm_transport_request *r)
 {
 	struct tm_engine_lane *lane = r->lane;
@@ -198,8 +232,7 @@ static void submit(struct tm_transport_request *r)
 	/* The channel is as deep as the lane has requests. */
 	TM_BUG_ON(err == -EAGAIN);
 	if (err) {
-		r->next = lane->failed;
-		lane->failed = r;
+		fail(r, err);
 	} else if (!lane->is_dirty[r->server]) {
 		lane->is_dirty[r->server] = true;
 		lane->dirty[lane->nr_dirty++] = r->server;
@@ -234,8 +267,7 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 		tm_lane_log(TM_LOG_ERROR,
 			    "fetch block %llu: no memory for it on this node",
 			    (unsigned long long)io->seg[i].block);
-		r->next = lane->failed;
-		lane->failed = r;
+		fail(r, -ENOMEM);
 		return;
 	}
 	submit(r);
@@ -273,10 +305,10 @@ static bool control(struct tm_uffd_engine *e, struct tm_lane *pager_lane,
 	return true;
 }
 
-void tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes)
 {
-	control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
+	return control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
 }
 
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
@@ -321,7 +353,7 @@ unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too)
 	lane->failed = NULL;
 	for (; failed; failed = next) {
 		next = failed->next;
-		complete(failed, -EIO);
+		complete(failed, failed->err);
 		nr++;
 	}
 	return nr;

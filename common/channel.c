@@ -97,7 +97,7 @@ void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request)
 	channel->free = slot->next;
 	slot->request = request;
 	slot->id = ++channel->sequence << TM_ID_INDEX_BITS | index;
-	slot->sent = slot->resent = false;
+	slot->sent = false;
 	slot->next = TM_SLOT_NONE;
 	slot->prev = channel->tail;
 	if (channel->tail == TM_SLOT_NONE)
@@ -171,7 +171,6 @@ void tm_channel_rewind(struct tm_channel *channel)
 	for (i = channel->head; i != TM_SLOT_NONE; i = channel->slots[i].next) {
 		struct tm_slot *slot = &channel->slots[i];
 
-		slot->resent |= slot->sent;
 		slot->sent = false;
 		encode(channel, slot);
 	}

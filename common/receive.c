@@ -88,8 +88,6 @@ static struct tm_slot *identify(struct tm_channel *channel,
 static void accept_reply(struct tm_channel *channel, struct tm_slot *slot,
 			 const struct tm_msg *msg)
 {
-	int err;
-
 	if (msg->length) {
 		channel->rx_slot = slot;
 		channel->rx_done = 0;
@@ -103,11 +101,7 @@ static void accept_reply(struct tm_channel *channel, struct tm_slot *slot,
 	if (msg->type != TM_WIRE_PING)
 		channel->progress_ns = channel->heard_ns;
 	channel->barren = 0;
-	err = tm_status_errno(msg->status);
-	/* The first time, the reply got lost. */
-	if (slot->resent && msg->type == TM_WIRE_RELEASE && err == -EFAULT)
-		err = 0;
-	tm_channel_finish(channel, slot, err);
+	tm_channel_finish(channel, slot, tm_status_errno(msg->status));
 }
 
 /* `bytes` arrived, some of them in rx_slot's memory; returns how many. */

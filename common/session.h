@@ -43,8 +43,9 @@ struct tm_session_config {
  * @iov: payload, scattered; what a READ's holds is undefined until done(0)
  * @done: called by the owning thread from within tm_channel_process() (never
  *	from within submit), where it may submit again; err is 0 or -errno
- *	(-EIO lost, -ENOMEM refused, -EFAULT address refused). For RESERVE addr
- *	and bytes hold the extent.
+ *	(-EIO lost; refused by a server that lives: -ENOMEM, -EFAULT the
+ *	address, -EREMOTEIO its own error). For RESERVE addr and bytes hold the
+ *	extent.
  * @cookie: the caller's
  */
 enum tm_request_kind {

@@ -26,7 +26,8 @@
 
 #define MS 1000000ull
 #define IO_BYTES (1u << 20)
-#define STALL_MS 60000
+/* As allocator/engine_uffd.c has it: a fault waits longer than a server. */
+#define STALL_TIMEOUTS 6
 
 /* As common/renew.c has it. */
 #define REFUSALS_MAX 2
@@ -129,7 +130,7 @@ static int create(int fd, const char *name, const struct tm_map *map, uid_t uid,
 				    : IO_BYTES,
 		.readahead_bytes = (uint32_t)map->prefetch_bytes,
 		.timeout_ms = map->timeout_s * 1000,
-		.stall_ms = STALL_MS,
+		.stall_ms = map->timeout_s * 1000 * STALL_TIMEOUTS,
 		.nr_servers = map->nr_servers,
 		.nr_lanes = nr_lanes,
 		.job = map->job,

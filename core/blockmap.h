@@ -41,6 +41,7 @@ enum tm_block_state {
  * @flags: TM_BLOCK_*
  * @frame: where its bytes are, in the states that have a frame
  * @next: while TM_BLOCK_WAITING: the next block in the queue
+ * @err: while TM_LOST: why
  * @crc: checksum of the copy; see core/ledger.h
  * @version: how often it was stored
  * @fingerprint: with TM_BLOCK_PRINT
@@ -52,6 +53,7 @@ struct tm_block {
 	union {
 		u32 frame;
 		u32 next;
+		int err;
 	};
 	u32 crc;
 	u32 version;

@@ -108,12 +108,13 @@ struct tm_pager_ops {
 	 */
 	void (*store)(void *ctx, struct tm_io *io);
 	/**
-	 * @discard: tell the server that these bytes are not needed any more.
-	 * Ordered after every earlier and before every later store to them, on
-	 * whatever lane that comes; unless the server only takes it as a hint
-	 * and leaves the bytes alone.
+	 * @discard: tell the server that these bytes are not needed any more;
+	 * answered by tm_pager_discarded() on the same lane, never from within.
+	 * Until then nothing else is asked for these bytes, on any lane, so it
+	 * needs no order among other requests. Returns false when it cannot be
+	 * done now: the server then keeps them for nothing.
 	 */
-	void (*discard)(void *ctx, struct tm_lane *lane, unsigned int server,
+	bool (*discard)(void *ctx, struct tm_lane *lane, unsigned int server,
 			u64 addr, u64 bytes);
 	/**
 	 * @reserve: ask the server for one more extent; answered by
@@ -166,8 +167,10 @@ struct tm_pager_ops {
 	 */
 	void (*wake)(void *ctx, struct tm_lane *lane, u64 block);
 	/**
-	 * @fail: the block cannot be had (err < 0): accesses end in SIGBUS from
-	 * now on. The glue logs the cause.
+	 * @fail: the block cannot be had: accesses end in SIGBUS from now on.
+	 * The glue logs the cause: -EIO its server is lost; -EBADMSG it came
+	 * back damaged; -ENOMEM no frame became free for it; else what @map or
+	 * the fetch ended with.
 	 */
 	void (*fail)(void *ctx, struct tm_lane *lane, u64 block, int err);
 	/**
@@ -251,14 +254,27 @@ enum tm_fault_result tm_pager_fault(struct tm_lane *lane, u64 block, bool write,
 
 /**
  * tm_pager_fetched() - a fetch ended; @io belongs to the pager again
- * @status: 0; -EIO when the server refused or is lost
+ * @status: 0; -EIO when the server is lost; another -errno when it lives and
+ *	could or would not
  *
- * Verifies checksums: a damaged block is fetched once more, then failed.
+ * Verifies checksums: a damaged or refused block is fetched once more, then
+ * failed.
  */
 void tm_pager_fetched(struct tm_io *io, int status);
 
-/** tm_pager_stored() - a store ended; failed ones go to another server */
+/**
+ * tm_pager_stored() - a store ended
+ * @status: as for tm_pager_fetched()
+ *
+ * What one server refused goes to another; the server gets nothing more until
+ * tm_pager_server_room(). Where all do, faults wait for frames up to the stall
+ * time.
+ */
 void tm_pager_stored(struct tm_io *io, int status);
+
+/** tm_pager_discarded() - the answer to ops->discard, whatever it says */
+void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
+			u64 bytes);
 
 /**
  * tm_pager_reserved() - the answer to ops->reserve
@@ -268,7 +284,7 @@ void tm_pager_stored(struct tm_io *io, int status);
 void tm_pager_reserved(struct tm_lane *lane, unsigned int server, u64 addr,
 		       u64 bytes, int status);
 
-/** tm_pager_server_room() - a server that had no more may have some again */
+/** tm_pager_server_room() - a server that had no more may take some again */
 void tm_pager_server_room(struct tm_pager *pager, unsigned int server);
 
 /**

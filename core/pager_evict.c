@@ -74,7 +74,7 @@ static struct tm_shard *shard_choose(struct tm_lane *lane)
 static bool slot_usable(struct tm_pager *p, const struct tm_block *e, u16 flags)
 {
 	return (flags & TM_BLOCK_SLOT) &&
-	       tm_place_server_alive(p->place, e->replica[0].server);
+	       tm_place_server_takes(p->place, e->replica[0].server);
 }
 
 enum evict_result {

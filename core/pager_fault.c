@@ -33,6 +33,7 @@ void tm_block_lose(struct tm_lane *lane, const struct tm_ref *b, int err)
 
 	b->e->state = TM_LOST;
 	b->e->flags = 0;
+	b->e->err = err;
 	tm_lock_release(&b->shard->lock);
 
 	tm_add_return(&p->lost, 1);
@@ -382,6 +383,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	enum tm_fault_result result;
 	struct tm_block *e;
 	struct tm_ref b;
+	int err;
 
 	e = tm_blockmap_get(&p->map, block, &lane->leaves);
 	if (tm_unlikely(!e))
@@ -421,8 +423,9 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		return TM_FAULT_DONE;
 	case TM_LOST:
 		e->flags = 0;
+		err = e->err;
 		tm_lock_release(&b.shard->lock);
-		p->ops->fail(p->ctx, lane, block, -EIO);
+		p->ops->fail(p->ctx, lane, block, err);
 		return TM_FAULT_DONE;
 	case TM_FETCHING:
 		tm_stats_add(lane->stats, faults_remote, 1);

@@ -136,21 +136,42 @@ void tm_lane_flush_full(struct tm_lane *lane)
 		store_flush(lane);
 }
 
-/* Tell the server before the slots can be given out again. */
+static void slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
+{
+	for (; nr; nr--, slot.slot++)
+		tm_place_put(p->place, slot);
+}
+
+/*
+ * Tell the server. The slots are given out again after its answer: a store by
+ * another lane could get there first, and would be discarded.
+ */
 static void freed_flush(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
 	u32 shift = p->config.block_shift;
 	struct tm_replica slot = lane->freed;
+	u64 nr = lane->nr_freed;
 
-	if (!lane->nr_freed)
+	if (!nr)
 		return;
-	if (tm_place_server_alive(p->place, slot.server))
-		p->ops->discard(p->ctx, lane, slot.server,
-				(u64)slot.slot << shift,
-				lane->nr_freed << shift);
-	for (; lane->nr_freed; lane->nr_freed--, slot.slot++)
-		tm_place_put(p->place, slot);
+	lane->nr_freed = 0;
+	if (!tm_place_server_alive(p->place, slot.server) ||
+	    !p->ops->discard(p->ctx, lane, slot.server, (u64)slot.slot << shift,
+			     nr << shift))
+		slots_put(p, slot, nr);
+}
+
+void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
+			u64 bytes)
+{
+	struct tm_pager *p = lane->pager;
+	u32 shift = p->config.block_shift;
+
+	slots_put(p,
+		  (struct tm_replica){.server = server, .slot = addr >> shift},
+		  bytes >> shift);
+	tm_lane_finish(lane);
 }
 
 void tm_slot_free(struct tm_lane *lane, struct tm_replica slot)
@@ -282,29 +303,29 @@ static void print_renew(struct tm_lane *lane, const struct tm_ref *b)
 	tm_lock_release(&b->shard->lock);
 }
 
-static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
+static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 {
 	struct tm_pager *p = lane->pager;
-	struct tm_frame *frame = tm_ref_frame(p, b);
+	bool lost, failed;
 
-	if (!ok)
+	if (err)
 		p->ops->drop(p->ctx, lane, b->block, b->e->frame);
 	tm_lock_acquire(&b->shard->lock);
-	if (ok) {
+	if (!err) {
 		b->e->flags &= (u16)~TM_BLOCK_RETRY;
-		if (!(frame->flags & TM_FRAME_MARKER))
+		if (!(tm_ref_frame(p, b)->flags & TM_FRAME_MARKER))
 			b->e->flags |= TM_BLOCK_WANTED;
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return;
 	}
-	if ((frame->flags & TM_FRAME_FAULT) &&
-	    (b->e->flags & TM_BLOCK_RETRY ||
-	     !tm_block_copied(p, b->e, b->e->flags))) {
-		tm_block_settle(lane, b, TM_HELD_NOTHING, -EIO);
-		return;
-	}
+	lost = !tm_block_copied(p, b->e, b->e->flags);
+	failed = (tm_ref_frame(p, b)->flags & TM_FRAME_FAULT) &&
+		 (lost || b->e->flags & TM_BLOCK_RETRY);
 	b->e->flags |= TM_BLOCK_RETRY;
-	tm_block_settle(lane, b, TM_HELD_NOTHING, 0);
+	tm_block_settle(lane, b, TM_HELD_NOTHING,
+			!failed ? 0
+			: lost	? -EIO
+				: err);
 }
 
 void tm_pager_fetched(struct tm_io *io, int status)
@@ -315,14 +336,16 @@ void tm_pager_fetched(struct tm_io *io, int status)
 
 	for (i = 0; i < io->nr; i++) {
 		struct tm_ref b = tm_ref_find(p, io->seg[i].block);
-		bool ok = !status && verify(lane, &b);
+		int err = status;
 
 		count(&lane->fetching, -1);
-		if (ok) {
+		if (!err && !verify(lane, &b))
+			err = -EBADMSG;
+		if (!err) {
 			tm_stats_add(lane->stats, fetched_blocks, 1);
 			print_renew(lane, &b);
 		}
-		fetched_one(lane, &b, ok);
+		fetched_one(lane, &b, err);
 	}
 	if (!status) {
 		tm_stats_add(lane->stats, bytes_in,
@@ -356,8 +379,8 @@ static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
 		return;
 	}
 	/*
-	 * It stays in its frame until eviction comes to it again. That can be
-	 * at once, and go on for ever: it does not count as progress.
+	 * It stays in its frame until eviction comes to it again. That can go
+	 * on for ever: it does not count as progress.
 	 */
 	tm_store_relaxed(&p->refused, 1);
 	forgotten = tm_block_forget(p, b, &slot);
@@ -378,6 +401,8 @@ void tm_pager_stored(struct tm_io *io, int status)
 			     (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->store_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
+	} else {
+		tm_place_store_refused(p->place, io->server);
 	}
 	for (i = 0; i < io->nr; i++) {
 		struct tm_ref b = tm_ref_find(p, io->seg[i].block);

@@ -51,7 +51,8 @@ struct extent_list {
 
 struct place_server {
 	bool alive;
-	bool refused;
+	bool refused; /* an extent */
+	bool shut;    /* refused a store */
 	u32 asked;
 	u32 extent_slots; /* 0 until the first extent came */
 	u64 extent_bytes;
@@ -216,7 +217,7 @@ static void free_slots_add(struct tm_place *p, unsigned int server, s64 slots)
 	bool room;
 
 	s->free_slots += (u64)slots;
-	room = s->free_slots != 0;
+	room = s->free_slots != 0 && !s->shut;
 	if (room != p->has_room[server]) {
 		p->has_room[server] = room;
 		if (room)
@@ -277,7 +278,7 @@ static u64 slot_take(struct tm_place *p, unsigned int server)
 
 static bool may_ask(const struct tm_place *p, const struct place_server *s)
 {
-	return s->alive && !s->refused &&
+	return s->alive && !s->refused && !s->shut &&
 	       p->nr_extents + p->nr_asked < p->limit;
 }
 
@@ -345,7 +346,7 @@ bool tm_place_wants(struct tm_place *place, unsigned int *server)
 		bool candidate = may_ask(place, s) ||
 				 slots_ahead(place, s) >= place->ahead_slots;
 
-		place->candidate[i] = s->alive && candidate;
+		place->candidate[i] = s->alive && !s->shut && candidate;
 		nr_candidates += place->candidate[i];
 	}
 	/* Ask the policy whom it will use, without moving its state. */
@@ -469,10 +470,24 @@ void tm_place_extent_refused(struct tm_place *place, unsigned int server)
 	tm_lock_release(&place->lock);
 }
 
+static void shut_set(struct tm_place *p, unsigned int server, bool shut)
+{
+	tm_store_relaxed(&p->server[server].shut, shut);
+	free_slots_add(p, server, 0);
+}
+
+void tm_place_store_refused(struct tm_place *place, unsigned int server)
+{
+	tm_lock_acquire(&place->lock);
+	shut_set(place, server, true);
+	tm_lock_release(&place->lock);
+}
+
 void tm_place_server_room(struct tm_place *place, unsigned int server)
 {
 	tm_lock_acquire(&place->lock);
 	place->server[server].refused = false;
+	shut_set(place, server, false);
 	tm_lock_release(&place->lock);
 }
 
@@ -502,6 +517,12 @@ bool tm_place_server_alive(const struct tm_place *place, unsigned int server)
 	return tm_load_relaxed(&place->server[server].alive);
 }
 
+bool tm_place_server_takes(const struct tm_place *place, unsigned int server)
+{
+	return tm_place_server_alive(place, server) &&
+	       !tm_load_relaxed(&place->server[server].shut);
+}
+
 bool tm_place_extent_idle(struct tm_place *place, unsigned int *server,
 			  u64 *addr, u64 *bytes)
 {
@@ -516,7 +537,7 @@ bool tm_place_extent_idle(struct tm_place *place, unsigned int *server,
 		if (!s->nr_idle)
 			continue;
 		/* Twice: else the next eviction would ask for it again. */
-		if (place->nr_extents <= place->limit &&
+		if (place->nr_extents <= place->limit && !s->shut &&
 		    s->free_slots < s->extent_slots + 2 * place->ahead_slots)
 			continue;
 		number = s->idle.first;

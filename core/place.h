@@ -60,7 +60,8 @@ void tm_place_destroy(struct tm_place *place);
  * after the other lie one after the other.
  *
  * Returns 0; -EAGAIN when an extent must be reserved first (tm_place_wants());
- * -ENOSPC when every server is full or lost, or the limit is reached.
+ * -ENOSPC when every server is full or lost or refuses stores, or the limit is
+ * reached.
  */
 int tm_place_get(struct tm_place *place, struct tm_replica *replica);
 
@@ -91,11 +92,18 @@ int tm_place_extent_add(struct tm_place *place, unsigned int server, u64 addr,
 			u64 bytes);
 /** tm_place_extent_refused() - it has no more, until tm_place_server_room() */
 void tm_place_extent_refused(struct tm_place *place, unsigned int server);
+/**
+ * tm_place_store_refused() - it does not take what is sent to its extents: no
+ * slot there is given out until tm_place_server_room()
+ */
+void tm_place_store_refused(struct tm_place *place, unsigned int server);
 void tm_place_server_room(struct tm_place *place, unsigned int server);
 
 /** tm_place_server_lost() - its slots are gone; puts of them are ignored */
 void tm_place_server_lost(struct tm_place *place, unsigned int server);
 bool tm_place_server_alive(const struct tm_place *place, unsigned int server);
+/** tm_place_server_takes() - it is alive, and refused no store of late */
+bool tm_place_server_takes(const struct tm_place *place, unsigned int server);
 
 /**
  * tm_place_extent_idle() - find an extent with no slot in use, to release it

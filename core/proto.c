@@ -77,7 +77,8 @@ static const struct status {
 	[TM_STATUS_STALE] = {-ESTALE, "epoch out of date"},
 	[TM_STATUS_NO_SESSION] = {-ENOENT, "unknown or expired session"},
 	[TM_STATUS_BUSY] = {-EBUSY, "too many connections"},
-	[TM_STATUS_INTERNAL] = {-EIO, "error inside the server, see its log"},
+	[TM_STATUS_INTERNAL] = {-EREMOTEIO,
+				"error inside the server, see its log"},
 };
 
 #define NR_STATUSES (sizeof(statuses) / sizeof(statuses[0]))

@@ -432,7 +432,7 @@ unsigned int tm_transfers_fail(struct tm_space_lane *lane);
 void tm_transfers_tick(struct tm_space_lane *lane);
 void tm_op_fetch(void *ctx, struct tm_io *io);
 void tm_op_store(void *ctx, struct tm_io *io);
-void tm_op_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_op_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 		   u64 addr, u64 bytes);
 void tm_op_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
 bool tm_op_release(void *ctx, struct tm_lane *lane, unsigned int server,

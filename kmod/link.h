@@ -47,7 +47,8 @@ struct tm_link_ops {
  * @bvec, @nr_bvec: payload, whole pages, @bytes in sum; what a READ's pages
  *	hold is undefined until done(0)
  * @done: from tm_link_process() only, never from submit; may submit again. 0,
- *	-EIO lost, -ENOMEM refused, -EFAULT address refused
+ *	-EIO lost, -ENOMEM refused, -EFAULT address refused, -EREMOTEIO the
+ *	server failed
  */
 struct tm_link_request {
 	u8 type;

@@ -83,22 +83,21 @@ void tm_transfers_destroy(struct tm_space_lane *lane)
 	vfree(lane->transfers);
 }
 
-static void transfer_done(struct tm_link_request *request, int err)
+static void complete_transfer(struct tm_transfer *t, int err)
 {
-	struct tm_transfer *t = request->cookie;
 	struct tm_space_lane *lane = t->lane;
 	struct tm_io *io = t->io;
-	u64 addr = request->addr, bytes = request->bytes;
+	u64 addr = t->request.addr, bytes = t->request.bytes;
 	unsigned int server = t->server;
 
 	/* the pager may start others from within what follows */
 	free_push(io ? &lane->free_data : &lane->free_control, t);
-	switch (request->type) {
+	switch (t->request.type) {
 	case TM_WIRE_READ:
-		tm_pager_fetched(io, err ? -EIO : 0);
+		tm_pager_fetched(io, err);
 		return;
 	case TM_WIRE_WRITE:
-		tm_pager_stored(io, err ? -EIO : 0);
+		tm_pager_stored(io, err);
 		return;
 	case TM_WIRE_RESERVE:
 		if (err)
@@ -108,10 +107,20 @@ static void transfer_done(struct tm_link_request *request, int err)
 				  err ? -ENOMEM : 0);
 		lane->reserve_ends = false;
 		break;
+	case TM_WIRE_DISCARD:
+		tm_pager_discarded(lane->pager, server, addr, bytes);
+		break;
 	default:
 		break;
 	}
 	lane->nr_control--;
+}
+
+static void transfer_done(struct tm_link_request *request, int err)
+{
+	/* refused by a server that lives: why is in that server's log */
+	complete_transfer(request->cookie,
+			  err && err != -EIO ? -EREMOTEIO : err);
 }
 
 unsigned int tm_transfers_fail(struct tm_space_lane *lane)
@@ -122,7 +131,7 @@ unsigned int tm_transfers_fail(struct tm_space_lane *lane)
 	/* only those of now: what completes may start, and fail, again */
 	lane->failed = NULL;
 	while ((t = free_pop(&failed))) {
-		transfer_done(&t->request, t->err);
+		complete_transfer(t, t->err);
 		nr++;
 	}
 	return nr;
@@ -232,10 +241,10 @@ static bool control(struct tm_space *space, struct tm_lane *pager_lane, u8 type,
 	return true;
 }
 
-void tm_op_discard(void *ctx, struct tm_lane *lane, unsigned int server,
+bool tm_op_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 		   u64 addr, u64 bytes)
 {
-	control(ctx, lane, TM_WIRE_DISCARD, server, addr, bytes);
+	return control(ctx, lane, TM_WIRE_DISCARD, server, addr, bytes);
 }
 
 void tm_op_reserve(void *ctx, struct tm_lane *lane, unsigned int server)

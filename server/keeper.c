@@ -15,10 +15,6 @@
 #include "common/size.h"
 #include "server/server.h"
 
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
-
 /* Kept ready, in whole extents. */
 #define AHEAD_BYTES (32u << 20)
 
@@ -29,16 +25,13 @@ static uint8_t *memory(const struct tm_store *store, uint32_t extent)
 
 /*
  * Give the pages back to the system; but those that were reserved for us, and
- * those that the kernel is too old to drop (locked ones before 5.18), are
- * zeroed.
+ * those that cannot be dropped, are zeroed.
  */
 static void drop(struct tm_store *store, uint32_t extent)
 {
 	uint8_t *p = memory(store, extent);
 
-	if (store->hugepages ||
-	    madvise(p, store->extent_bytes,
-		    store->locked ? MADV_DONTNEED_LOCKED : MADV_DONTNEED))
+	if (store->hugepages || tm_store_drop(store, p, store->extent_bytes))
 		memset(p, 0, store->extent_bytes);
 }
 
@@ -94,6 +87,9 @@ static void recycle(struct tm_store *store)
 	bool ready = wants_more(store);
 
 	pthread_mutex_unlock(&store->lock);
+	/* One with holes is populated like any other: it might not fit. */
+	if (tm_store_undiscard(store, extent))
+		ready = false;
 	if (ready)
 		memset(memory(store, extent), 0, store->extent_bytes);
 	else

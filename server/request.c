@@ -61,6 +61,18 @@ static bool owns(const struct tm_conn *conn, uint64_t bytes)
 			     bytes);
 }
 
+static uint16_t check_use(const struct tm_conn *conn, uint32_t bytes)
+{
+	const struct tm_msg *msg = &conn->msg;
+
+	if (!owns(conn, bytes))
+		return TM_STATUS_BAD_ADDRESS;
+	if (tm_store_use(conn->loop->server, msg->addr, bytes,
+			 msg->type == TM_WIRE_WRITE))
+		return TM_STATUS_NO_MEMORY;
+	return TM_STATUS_OK;
+}
+
 static uint16_t check(const struct tm_conn *conn)
 {
 	const struct tm_msg *msg = &conn->msg;
@@ -69,11 +81,10 @@ static uint16_t check(const struct tm_conn *conn)
 		return TM_STATUS_STALE;
 	switch (msg->type) {
 	case TM_WIRE_WRITE:
-		return owns(conn, msg->length) ? TM_STATUS_OK
-					       : TM_STATUS_BAD_ADDRESS;
+		return check_use(conn, msg->length);
 	case TM_WIRE_READ:
+		return check_use(conn, (uint32_t)msg->argument);
 	case TM_WIRE_DISCARD:
-	case TM_WIRE_RELEASE:
 		return owns(conn, msg->argument) ? TM_STATUS_OK
 						 : TM_STATUS_BAD_ADDRESS;
 	default:
@@ -242,17 +253,21 @@ static bool in_use(const struct tm_conn *conn, const uint8_t *start,
 
 /*
  * The extent may be another session's a moment later, so nothing may be under
- * way in it, on any connection of this session.
+ * way in it, on any connection of this session. It may also be this session's
+ * again, by way of another channel: what comes again must not take it then.
  */
 static uint16_t release(struct tm_conn *conn)
 {
 	struct tm_store *store = store_of(conn);
 	uint64_t addr = conn->msg.addr;
+	uint64_t *done = &conn->session->released[conn->channel];
 	struct tm_conn *other;
 	unsigned int i;
 
+	if (conn->msg.id <= *done)
+		return TM_STATUS_OK;
 	if (conn->msg.argument != store->extent_bytes ||
-	    addr % store->extent_bytes)
+	    addr % store->extent_bytes || !owns(conn, conn->msg.argument))
 		return TM_STATUS_BAD_ADDRESS;
 	for (i = 0; i < TM_PROTO_CHANNELS_MAX; i++) {
 		other = conn->session->channel[i];
@@ -261,6 +276,7 @@ static uint16_t release(struct tm_conn *conn)
 			return TM_STATUS_BAD_MESSAGE;
 	}
 	tm_store_return(store, addr);
+	*done = conn->msg.id;
 	return TM_STATUS_OK;
 }
 
@@ -364,10 +380,7 @@ bool tm_request_finish(struct tm_conn *conn)
 		count(&counters->written_bytes, msg->length);
 		break;
 	case TM_WIRE_DISCARD:
-		/*
-		 * The pages stay: they are the extent's, which is still lent,
-		 * so that a later WRITE finds them.
-		 */
+		tm_store_discard(store_of(conn), msg->addr, msg->argument);
 		count(&counters->discarded_bytes, msg->argument);
 		break;
 	}

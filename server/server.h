@@ -71,6 +71,8 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options);
  * @granted: the last RESERVEs of each channel and their extents, since one
  *	whose reply was lost with its connection comes again; @nr_granted ever.
  *	Like @channel, they are the loop's
+ * @released: id of the last RELEASE done on each channel, the loop's, too: ids
+ *	grow, so that one up to here comes again
  * @nr_conns: connections that point here, those on their way to @loop too
  * @empty_since_ms: when the last connection went
  * @closed: the last connection was closed by the client, not lost
@@ -89,6 +91,7 @@ struct tm_session {
 		uint64_t id, addr;
 	} granted[TM_PROTO_CHANNELS_MAX][TM_PROTO_RESERVES_MAX];
 	unsigned int nr_granted[TM_PROTO_CHANNELS_MAX];
+	uint64_t released[TM_PROTO_CHANNELS_MAX];
 	unsigned int nr_conns;
 	uint64_t empty_since_ms;
 	bool closed;

@@ -23,6 +23,10 @@
 
 #define HUGE_PAGE_BYTES ((uintptr_t)2 << 20)
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /* Pages are locked as they come: the limit is checked here, once for all. */
 static int lock_pages(struct tm_store *store, enum tm_mlock mode)
 {
@@ -112,7 +116,8 @@ int tm_store_init(struct tm_server *server)
 	store->clean = calloc(store->nr_extents, sizeof(*store->clean));
 	store->dirty = calloc(store->nr_extents, sizeof(*store->dirty));
 	store->ready = calloc(store->nr_extents, sizeof(*store->ready));
-	if (!store->owner || !store->clean || !store->dirty || !store->ready) {
+	if (!store->owner || !store->clean || !store->dirty || !store->ready ||
+	    tm_discard_init(store)) {
 		tm_err("start: out of memory");
 		return -ENOMEM;
 	}
@@ -125,6 +130,7 @@ void tm_store_fini(struct tm_server *server)
 {
 	struct tm_store *store = &server->store;
 
+	tm_discard_fini(store);
 	free(store->ready);
 	free(store->dirty);
 	free(store->clean);
@@ -203,6 +209,12 @@ bool tm_store_owns(const struct tm_store *store, uint64_t session,
 		if (tm_load_relaxed(&store->owner[extent]) != session)
 			return false;
 	return true;
+}
+
+int tm_store_drop(const struct tm_store *store, void *p, uint64_t bytes)
+{
+	return madvise(p, bytes,
+		       store->locked ? MADV_DONTNEED_LOCKED : MADV_DONTNEED);
 }
 
 uint64_t tm_store_lent_bytes(struct tm_store *store)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The memory that teramemd lends: store.c has the books, keeper.c the thread
- * that has extents ready. See server.h for threads and locks.
+ * that has extents ready, discard.c the parts that clients gave back. See
+ * server.h for threads and locks.
  */
 #ifndef TM_SERVER_STORE_H
 #define TM_SERVER_STORE_H
@@ -30,6 +31,13 @@ struct tm_server;
  * @wanted: an extent was asked for, ever: have some ready
  * @awaited: somebody asked in vain, tell the loops
  * @failed: there was no memory for the last extent
+ *
+ * Under the discard lock:
+ * @piece_bytes: what goes back to the system at one time
+ * @discarded: a bit per page
+ * @gone: of each piece, that it has no memory
+ * @room_bytes: may still be populated before looking at the machine again
+ * @room_ms: when that was
  */
 struct tm_store {
 	void *map;
@@ -61,6 +69,13 @@ struct tm_store {
 	/* the keeper's */
 	pthread_t keeper;
 	bool kept;
+
+	pthread_mutex_t discard_lock;
+	uint64_t piece_bytes;
+	uint64_t *discarded;
+	bool *gone;
+	uint64_t room_bytes;
+	uint64_t room_ms;
 };
 
 int tm_store_init(struct tm_server *server);
@@ -88,6 +103,13 @@ void tm_store_return_all(struct tm_store *store, uint64_t session);
 bool tm_store_owns(const struct tm_store *store, uint64_t session,
 		   uint64_t addr, uint64_t bytes);
 
+/**
+ * tm_store_drop() - give pages back to the system; they read as zeros
+ *
+ * Returns 0, or -1 where that cannot be (locked ones before Linux 5.18).
+ */
+int tm_store_drop(const struct tm_store *store, void *p, uint64_t bytes);
+
 uint64_t tm_store_lent_bytes(struct tm_store *store);
 
 /** tm_store_read_ptr() - where a reply takes @bytes at @addr from */
@@ -97,6 +119,31 @@ const uint8_t *tm_store_read_ptr(struct tm_store *store, uint64_t addr,
 /** tm_store_write_ptr() - where @bytes for @addr are received to */
 uint8_t *tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 			    uint32_t bytes);
+
+/* ---- discard.c ---------------------------------------------------------- */
+
+int tm_discard_init(struct tm_store *store);
+void tm_discard_fini(struct tm_store *store);
+
+/** tm_store_discard() - these bytes of a session are zeros from now on */
+void tm_store_discard(struct tm_store *store, uint64_t addr, uint64_t bytes);
+
+/**
+ * tm_store_use() - before bytes are received for, or sent from, these addresses
+ * @overwrite: all of them will be received
+ *
+ * Returns 0, or -ENOMEM when they had been discarded and the machine or the
+ * cgroup has no room for them any more (said in the log).
+ */
+int tm_store_use(struct tm_server *server, uint64_t addr, uint64_t bytes,
+		 bool overwrite);
+
+/**
+ * tm_store_undiscard() - forget what was discarded in a free extent
+ *
+ * Returns true if not all of it has memory.
+ */
+bool tm_store_undiscard(struct tm_store *store, uint32_t extent);
 
 /* ---- keeper.c ----------------------------------------------------------- */
 

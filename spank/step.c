@@ -92,6 +92,24 @@ static bool is_of_this_start(spank_t spank, const char *text)
 	       strtoul(text + 8, NULL, 10) == restart;
 }
 
+/* The prolog says why, if it can write to the job's folder at all. */
+static void refuse_unprepared(uint32_t job)
+{
+	char folder[64];
+
+	snprintf(folder, sizeof(folder), TM_RUN_FOLDER "/%" PRIu32, job);
+	if (access(folder, F_OK))
+		strcpy(refusal, "no remote memory was prepared for this job on "
+				"this node: give --teramem to sbatch or "
+				"salloc; if you did, ask your administrator to "
+				"look at the node's slurmd log");
+	else
+		snprintf(refusal, sizeof(refusal),
+			 "nothing could be written to %s on this node: is /run "
+			 "full? Ask your administrator",
+			 folder);
+}
+
 int tm_step_user_init(spank_t spank)
 {
 	char text[FILE_MAX_BYTES];
@@ -114,10 +132,7 @@ int tm_step_user_init(spank_t spank)
 				"so without remote memory; submit it again");
 	} else if (tm_plugin.conf.size_bytes && !tm_plugin.donor &&
 		   read_file(job, "donor", text, sizeof(text)) < 0) {
-		strcpy(refusal, "no remote memory was prepared for this job on "
-				"this node: give --teramem to sbatch or "
-				"salloc; if you did, ask your administrator to "
-				"look at the node's slurmd log");
+		refuse_unprepared(job);
 	}
 	return 0;
 }

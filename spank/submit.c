@@ -79,19 +79,6 @@ static int look_up_partition(struct tm_submission *s,
 	return cluster_default_mem(&s->default_mem);
 }
 
-static int check_donor_partition(const partition_info_msg_t *all,
-				 const char *name)
-{
-	uint32_t i;
-
-	for (i = 0; i < all->record_count; i++)
-		if (!strcmp(all->partition_array[i].name, name))
-			return 0;
-	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",
-		    name, tm_plugin.conf_path);
-	return -1;
-}
-
 static int size_donors(struct tm_submission *s)
 {
 	const struct tm_conf *conf = s->conf;
@@ -128,6 +115,32 @@ static int size_donors(struct tm_submission *s)
 	return 0;
 }
 
+/* Slurm would let a job wait for ever for more nodes than there are. */
+static int check_donor_partition(const struct tm_submission *s,
+				 const partition_info_msg_t *all)
+{
+	const char *own = s->conf->donor_partition;
+	const char *name = *own ? own : s->partition;
+	/* The job's first node is no donor. */
+	uint64_t wanted = s->donors + !strcmp(name, s->partition);
+	uint32_t i;
+
+	for (i = 0; i < all->record_count; i++) {
+		if (strcmp(all->partition_array[i].name, name))
+			continue;
+		if (wanted <= all->partition_array[i].total_nodes)
+			return 0;
+		slurm_error("teramem: %" PRIu64 " donors: partition %s has %u "
+			    "nodes: use fewer --teramem-donors",
+			    s->donors, name,
+			    all->partition_array[i].total_nodes);
+		return -1;
+	}
+	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",
+		    name, tm_plugin.conf_path);
+	return -1;
+}
+
 static int check_alone(void)
 {
 	enum tm_conf_key key;
@@ -155,15 +168,11 @@ static int settle(struct tm_submission *s, const partition_info_msg_t *all)
 			 sizeof(error)) ||
 	    tm_conf_check(conf, error, sizeof(error)))
 		return refuse(error);
-	if (conf->engine == TM_CONF_ENGINE_KMOD)
-		return refuse(
-			"--teramem-engine=kmod: not possible yet: use uffd");
 	if (s->het) /* then it says itself who the donors are */
 		return 0;
-	if (*conf->donor_partition &&
-	    check_donor_partition(all, conf->donor_partition))
+	if (size_donors(s))
 		return -1;
-	return size_donors(s);
+	return check_donor_partition(s, all);
 }
 
 int tm_submit(void)

@@ -54,7 +54,9 @@ typedef uint64_t tm_le64;
  * @TM_WIRE_RESERVE: give this session an extent; the reply's addr and argument
  *	hold its address and length in bytes. Sent again with the same id, over
  *	a renewed connection of the channel, it names the same extent
- * @TM_WIRE_RELEASE: take the extent at addr, argument bytes long, back
+ * @TM_WIRE_RELEASE: take the extent at addr, argument bytes long, back. Sent
+ *	again with the same id it does nothing, even where the extent has been
+ *	given to this session anew
  * @TM_WIRE_READ: argument bytes from addr; the reply carries them
  * @TM_WIRE_WRITE: the payload goes to addr
  * @TM_WIRE_DISCARD: argument bytes from addr are no longer needed
@@ -104,7 +106,8 @@ enum tm_wire_status {
  * @flags: zero in version 1
  * @status: enum tm_wire_status in a reply, zero in a request
  * @id: chosen by the requester, repeated in the reply; completions come in any
- *	order. A channel never uses one twice in a session's life
+ *	order. Those of a channel grow, over renewed connections too; what is
+ *	sent again keeps its id, and goes out before what is new
  * @epoch: of the channel; a request with an older one is refused
  * @length: bytes of payload that follow
  * @addr: an address in the server's memory

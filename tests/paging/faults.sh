@@ -14,12 +14,17 @@ pagetest=$BUILD/tests/paging/pagetest
 m=$((1 << 20))
 bus=135
 
-# map ADDRESS [AUTH]: with a short timeout
+# map ADDRESS [ADDRESS]: with a short timeout
+timeout=3 auth=peercred
 map() {
+	local address servers=''
+	for address; do
+		servers+="${servers:+, }{\"address\": \"$address\",
+			\"capacity\": \"160M\", \"auth\": \"$auth\"}"
+	done
 	cat >"$TMP/map" <<-END
 		{"version": 1, "size": "160M", "local": "8M", "block": "64K",
-		 "timeout": 3, "servers": [{"address": "$1",
-		 "capacity": "160M", "auth": "${2:-peercred}"}]}
+		 "timeout": $timeout, "servers": [$servers]}
 	END
 }
 # page ARGUMENT...: in the background; $started is its pid
@@ -64,7 +69,7 @@ for kind in zero stale misdirect flip; do
 		map "$(server_address "$kind")"
 		page --pattern=random --passes=2
 		if [ $rate = 1/1 ]; then
-			ends "$kind, always" $bus 'damaged'
+			ends "$kind, always" $bus 'access memory at .* damaged'
 		else
 			# Fetched again; that may be damaged, too.
 			ends "$kind, one in 200" "0 or $bus"
@@ -76,6 +81,25 @@ for kind in zero stale misdirect flip; do
 	done
 done
 
+# Refuses to take anything: another server gets it, or the program's wait ends.
+start_mutant refuse 1/1 || not_ok "start mutant refuse"
+server=$started
+start_server other --capacity=160M --mlock=no
+other=$started
+refuses='store on server unix:.*/refuse.sock: refused, .*log'
+map "$(server_address refuse)" "$(server_address other)"
+page --pattern=random --passes=2
+ends "stores refused by one server" 0 "$refuses"
+assert_eq "$(grep -c 'store on server' "$TMP/page")" 1 \
+	"stores refused by one server: says so once"
+timeout=1
+map "$(server_address refuse)"
+page --pattern=random --passes=2
+ends "stores refused by the only server" $bus "$refuses"
+timeout=3
+stop_server "$server"
+stop_server "$other"
+
 # Killed: its memory is gone.
 start_server killed --capacity=160M --mlock=no
 server=$started
@@ -85,6 +109,8 @@ wait_until 30 grep -q fill "$TMP/page"
 kill -KILL "$server"
 SECONDS=0
 ends "server killed" $bus 'use server unix:.*SIGBUS'
+assert_match "$(<"$TMP/page")" 'access memory at .* gone with its server' \
+	"server killed: not that its memory is damaged"
 assert "server killed: within 3 seconds" [ "$SECONDS" -le 3 ]
 
 # Stopped: a while is bridged, too long is not.
@@ -121,7 +147,8 @@ proxy() {
 }
 start_server proxied --capacity=160M --mlock=no --auth=munge \
 	--address="$address"
-map "$address" munge
+auth=munge
+map "$address"
 page --pattern=random --seconds=6
 wait_until 30 grep -q fill "$TMP/page"
 for command in reset cut "stall 700" reset drop reset; do

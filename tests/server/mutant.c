@@ -4,12 +4,13 @@
  * takes teramemd's options and, before them or among them:
  *
  *	--mutant=KIND       zero: the block was lost; stale: an older version;
- *	                    misdirect: another block; flip: one bit is wrong
- *	--mutant-rate=1/N   one read in N is damaged (default 1/1)
+ *	                    misdirect: another block; flip: one bit is wrong;
+ *	                    refuse: writes are refused
+ *	--mutant-rate=1/N   one read, or write, in N (default 1/1)
  *	--seed=S            which ones (default 1)
  *
- * On its end it says on stderr how many reads it damaged, counting only those
- * whose bytes really differ from the right ones.
+ * On its end it says on stderr how many lies it told, counting only reads whose
+ * bytes really differ from the right ones.
  *
  * The linker puts __wrap_X() in the place of X(); __real_X() is the server's.
  */
@@ -32,6 +33,9 @@ uint8_t *__wrap_tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 uint8_t *__real_tm_store_write_ptr(struct tm_store *store, uint64_t addr,
 				   uint32_t bytes);
 
+bool __wrap_tm_request_start(struct tm_conn *conn, const char *why);
+bool __real_tm_request_start(struct tm_conn *conn, const char *why);
+
 /* Replies under way hold on to their bytes; far more than there can be. */
 #define COPIES 1024
 
@@ -53,7 +57,8 @@ static const struct {
 };
 
 static damage_fn *kind;
-static uint64_t rate = 1, seed = 1, reads, damaged;
+static bool refuses;
+static uint64_t rate = 1, seed = 1, asked, lies;
 static uint8_t *older; /* what each write replaced, by address */
 
 /* splitmix64 */
@@ -63,6 +68,14 @@ static uint64_t scramble(uint64_t x)
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
 	x = (x ^ x >> 27) * 0x94d049bb133111eb;
 	return x ^ x >> 31;
+}
+
+/* One in @rate is; @random is for what is done to it. */
+static bool chosen(uint64_t *random)
+{
+	*random = scramble(seed ^ scramble(__atomic_fetch_add(
+					  &asked, 1, __ATOMIC_RELAXED)));
+	return *random % rate == 0;
 }
 
 static const uint8_t *differing(const uint8_t *wrong, const uint8_t *right,
@@ -130,17 +143,27 @@ const uint8_t *__wrap_tm_store_read_ptr(struct tm_store *store, uint64_t addr,
 	const uint8_t *wrong;
 	uint64_t random;
 
-	if (!kind)
-		return right;
-	random = scramble(seed ^ scramble(__atomic_fetch_add(
-					 &reads, 1, __ATOMIC_RELAXED)));
-	if (random % rate)
+	if (!kind || !chosen(&random))
 		return right;
 	wrong = kind(store, addr, right, bytes, scramble(random));
 	if (!wrong)
 		return right;
-	__atomic_fetch_add(&damaged, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&lies, 1, __ATOMIC_RELAXED);
 	return wrong;
+}
+
+bool __wrap_tm_request_start(struct tm_conn *conn, const char *why)
+{
+	bool goes_on = __real_tm_request_start(conn, why);
+	uint64_t random;
+
+	if (!goes_on || !refuses || conn->msg.type != TM_WIRE_WRITE ||
+	    !chosen(&random))
+		return goes_on;
+	conn->sink = NULL;
+	conn->status = TM_STATUS_INTERNAL;
+	__atomic_fetch_add(&lies, 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 uint8_t *__wrap_tm_store_write_ptr(struct tm_store *store, uint64_t addr,
@@ -177,6 +200,10 @@ static bool take_option(const char *arg)
 		if (rate)
 			return true;
 	}
+	if (strcmp(arg, "--mutant=refuse") == 0) {
+		refuses = true;
+		return true;
+	}
 	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strncmp(arg, "--mutant=", 9) ||
 		    strcmp(arg + 9, kinds[i].name))
@@ -196,7 +223,7 @@ int __wrap_main(int argc, char **argv)
 			argv[kept++] = argv[i];
 	argv[kept] = NULL;
 	ret = __real_main(kept, argv);
-	fprintf(stderr, "teramemd-mutant: %llu of %llu reads damaged\n",
-		(unsigned long long)damaged, (unsigned long long)reads);
+	fprintf(stderr, "teramemd-mutant: %llu lies in %llu\n",
+		(unsigned long long)lies, (unsigned long long)asked);
 	return ret;
 }

@@ -116,7 +116,7 @@ static uint64_t damaged_blocks(const char *seed)
 	for (i = 0; i < BLOCKS; i++)
 		mask |= (uint64_t)(read_block(i, &first) != 0) << i;
 	stop();
-	snprintf(expected, sizeof(expected), "%d of %d reads damaged",
+	snprintf(expected, sizeof(expected), "%d lies in %d",
 		 __builtin_popcountll(mask), BLOCKS);
 	assert_non_null(strstr(server.err, expected));
 	return mask;

@@ -231,8 +231,11 @@ int peer_attach(struct peer *peer, const struct peer *first, uint32_t channel,
 		.channel = tm_cpu_to_le32(channel),
 		.epoch = tm_cpu_to_le32(epoch),
 	};
+	/* Ids of a channel grow, on the connection that renews it, too. */
+	uint64_t next_id = first->next_id;
 	int ret = peer_connect(peer, first->address);
 
+	peer->next_id = next_id;
 	memcpy(peer->key, first->key, sizeof(peer->key));
 	if (!ret)
 		ret = peer_hello(peer);

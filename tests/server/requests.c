@@ -232,6 +232,52 @@ static void test_release_under_way(void **state)
 	peer_close(&second);
 }
 
+/*
+ * A RELEASE whose reply was lost comes again after the extent has been lent
+ * anew over another channel: it stays lent.
+ */
+static void test_release_again(void **state)
+{
+	struct tm_msg release = {
+		.type = TM_WIRE_RELEASE,
+		.id = 1000,
+		.argument = EXTENT,
+	};
+	struct peer second, renewed;
+	struct tm_msg reply;
+	uint64_t addr;
+	uint8_t byte;
+	unsigned int i;
+
+	for (i = 0; i < EXTENTS; i++)
+		assert_int_equal(peer_reserve(&peer, &release.addr), 0);
+	assert_int_equal(peer_attach(&second, &peer, 1, 1), 0);
+	assert_int_equal(peer_call(&peer, release, NULL, &reply, NULL, 0), 0);
+	/* The only one that is free. */
+	assert_int_equal(peer_reserve(&second, &addr), 0);
+	assert_int_equal(addr, release.addr);
+	assert_int_equal(peer_write(&second, addr, "x", 1), 0);
+
+	assert_int_equal(peer_attach(&renewed, &peer, 0, 2), 0);
+	assert_int_equal(peer_call(&renewed, release, NULL, &reply, NULL, 0),
+			 0);
+	assert_int_equal(peer_read(&second, addr, &byte, 1), 0);
+	assert_int_equal(byte, 'x');
+	/* A new one counts, and so does another channel's with an old id. */
+	release.id++;
+	assert_int_equal(peer_call(&renewed, release, NULL, &reply, NULL, 0),
+			 0);
+	assert_int_equal(peer_read(&second, addr, &byte, 1),
+			 TM_STATUS_BAD_ADDRESS);
+	release.addr = release.addr ? 0 : EXTENT;
+	release.id = 999;
+	assert_int_equal(peer_call(&second, release, NULL, &reply, NULL, 0), 0);
+	assert_int_equal(peer_read(&renewed, release.addr, &byte, 1),
+			 TM_STATUS_BAD_ADDRESS);
+	peer_close(&second);
+	peer_close(&renewed);
+}
+
 static void test_discard(void **state)
 {
 	struct tm_msg msg = {.type = TM_WIRE_DISCARD, .argument = 4096};
@@ -462,6 +508,7 @@ int main(void)
 		with_server(test_reclaim),
 		with_server(test_remanence),
 		with_server(test_release_under_way),
+		with_server(test_release_again),
 		with_server(test_discard),
 		with_server(test_epochs),
 		with_server(test_attach_proof),

@@ -145,4 +145,6 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	if (c->no_memory > 800)
 		c->no_memory = 1000;
 	c->abandon = perhaps(20);
+	c->stubborn =
+		sim_random(8) ? SIM_SERVERS_MAX : between(0, p->nr_servers - 1);
 }

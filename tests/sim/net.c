@@ -65,6 +65,32 @@ void net_init(void)
 	}
 }
 
+static bool ends_use(enum kind kind)
+{
+	return kind == DISCARD || kind == RELEASE;
+}
+
+/*
+ * Who discards or releases bytes does nothing else with them meanwhile. But
+ * once the server has done a RELEASE, the extent may be lent again before the
+ * reply arrives.
+ */
+static void check_alone(enum kind kind, unsigned int server, u64 addr,
+			u64 bytes)
+{
+	const struct net_request *q;
+
+	for (q = requests; q < requests + nr_requests; q++)
+		if (q->kind != NONE && q->server == server &&
+		    !(q->kind == RELEASE && q->delivered) &&
+		    q->addr < addr + bytes && addr < q->addr + q->bytes &&
+		    sim.server[server].alive)
+			sim_check(!ends_use(kind) && !ends_use(q->kind),
+				  "server %u addr %llx: what is discarded or "
+				  "released is in use",
+				  server, (unsigned long long)addr);
+}
+
 static struct net_request *submit(enum kind kind, unsigned int lane,
 				  unsigned int server, u64 addr, u64 bytes)
 {
@@ -77,6 +103,7 @@ static struct net_request *submit(enum kind kind, unsigned int lane,
 	if (r == requests + nr_requests)
 		nr_requests++;
 	sim_check(server < c->pager.nr_servers, "server %u", server);
+	check_alone(kind, server, addr, bytes);
 
 	memset(r, 0, offsetof(struct net_request, content));
 	r->kind = kind;
@@ -159,7 +186,7 @@ static void deliver_fetch(struct net_request *r)
 
 	r->status = 0;
 	if (disturbed(sim.config.refuse_fetch)) {
-		r->status = -EIO;
+		r->status = -EREMOTEIO;
 		for (i = 0; i < r->io->nr; i++)
 			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
 		return;
@@ -190,8 +217,9 @@ static void deliver_store(struct net_request *r)
 	unsigned int i;
 
 	r->status = 0;
-	if (disturbed(sim.config.refuse_store)) {
-		r->status = -EIO;
+	if (r->server == sim.config.stubborn ||
+	    disturbed(sim.config.refuse_store)) {
+		r->status = -EREMOTEIO;
 		return;
 	}
 	if (sim.config.sabotage == SABOTAGE_STORE && !sim_random(50))
@@ -259,30 +287,15 @@ static bool overlap(const struct net_request *a, const struct net_request *b)
 	       b->addr < a->addr + a->bytes;
 }
 
-static bool orders(const struct net_request *r)
-{
-	return r->kind == DISCARD || r->kind == RELEASE;
-}
-
 static void deliver(struct net_request *r)
 {
 	struct net_request *q;
 	u64 i;
 
-	/* Discards are ordered among all that touches the same bytes. */
-	for (q = requests; q < requests + nr_requests; q++) {
-		if (q->kind == NONE || q->kind == RESERVE || q->seq >= r->seq ||
-		    (q->delivered && !q->again) || r->kind == RESERVE ||
-		    !overlap(q, r))
-			continue;
-		if (orders(q) || orders(r)) {
-			q->again = false;
-			deliver(q);
-		} else {
-			sim_check(q->kind != STORE || r->kind != STORE,
-				  "two stores to one address at one time");
-		}
-	}
+	for (q = requests; q < requests + nr_requests; q++)
+		sim_check(q == r || q->kind != STORE || r->kind != STORE ||
+				  (q->delivered && !q->again) || !overlap(q, r),
+			  "two stores to one address at one time");
 	r->delivered = true;
 	if (!sim.server[r->server].alive) {
 		r->status = -EIO;
@@ -388,6 +401,8 @@ static void run_complete(struct sim_task *task, struct tm_lane *lane)
 		tm_pager_stored(io, status);
 	else if (kind == RESERVE)
 		net_reserved(lane, server, addr, bytes, status);
+	else if (kind == DISCARD)
+		tm_pager_discarded(lane, server, addr, bytes);
 }
 
 bool net_complete(void)
@@ -437,7 +452,8 @@ void net_check_empty(void)
 {
 	unsigned int i, k;
 
-	if (sim.config.refuse_store)
+	if (sim.config.refuse_store ||
+	    sim.config.stubborn < sim.config.pager.nr_servers)
 		return;
 	for (i = 0; i < sim.config.pager.nr_servers; i++)
 		for (k = 0; sim.server[i].alive && k < SIM_SLOTS_MAX; k++)
@@ -531,13 +547,23 @@ void net_store(struct tm_io *io)
 						     io->seg[i].frame);
 }
 
-void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+bool net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes)
 {
+	struct sim_slot *slot;
+
+	if (disturbed(100)) {
+		/* Too much is under way: the server never hears of it. */
+		slot = slots_at(server, addr, bytes);
+		for (; bytes; bytes -= block_bytes(), slot++)
+			slot->owner = SIM_NO_BLOCK;
+		return false;
+	}
 	sim_trace("discard server %u addr %llx, %llu bytes", server,
 		  (unsigned long long)addr, (unsigned long long)bytes);
 	submit(DISCARD, tm_lane_index(lane), server, addr, bytes);
 	sched_yield_lane();
+	return true;
 }
 
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server)

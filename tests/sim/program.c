@@ -323,7 +323,7 @@ static bool tight(void)
 	unsigned int i;
 
 	for (i = 0; i < c->pager.nr_servers; i++)
-		if (sim.server[i].alive)
+		if (sim.server[i].alive && i != c->stubborn)
 			extents += c->server_extents[i];
 	if (extents > c->extents_limit)
 		extents = c->extents_limit;
@@ -356,6 +356,21 @@ void program_watch(void)
 	}
 }
 
+/* What may have ended in this error; the last of two fetches says it. */
+static unsigned int causes_of(int err)
+{
+	switch (err) {
+	case -EIO:
+		return CAUSE_SERVER_LOST;
+	case -EBADMSG:
+		return CAUSE_DAMAGED | CAUSE_REFUSED;
+	case -EREMOTEIO:
+		return CAUSE_REFUSED;
+	default:
+		return ~0u;
+	}
+}
+
 void program_failed(u64 block, int err)
 {
 	struct sim_block *b = &sim.block[block];
@@ -371,6 +386,9 @@ void program_failed(u64 block, int err)
 		  (unsigned long long)block, err);
 	if (!b->causes)
 		b->causes = CAUSE_NO_ROOM;
+	sim_check(b->causes & causes_of(err),
+		  "block %llu failed with %d, causes %u",
+		  (unsigned long long)block, err, b->causes);
 	b->failed = true;
 	program_wake(block);
 }

@@ -77,8 +77,9 @@ struct sim_config {
 	unsigned int resend;	   /* deliver a request twice */
 	unsigned int lose;	   /* deliver it only after a timeout */
 	unsigned int late;	   /* a late reply */
-	unsigned int refuse_fetch; /* -EIO from a living server */
+	unsigned int refuse_fetch; /* -EREMOTEIO */
 	unsigned int refuse_store;
+	unsigned int stubborn; /* this server refuses every store */
 	unsigned int refuse_reserve;
 	unsigned int damage; /* of a reply, or of what is kept */
 	unsigned int kill;   /* a server, per 100 ms */
@@ -240,7 +241,7 @@ unsigned int net_under_way(void);
 void net_check_empty(void);
 void net_fetch(struct tm_io *io);
 void net_store(struct tm_io *io);
-void net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
+bool net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,
 		 u64 bytes);
 void net_reserve(void *ctx, struct tm_lane *lane, unsigned int server);
 bool net_release(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,

@@ -82,7 +82,7 @@ static void end_one(struct runner *r, u32 i)
 	struct world *w = r->w;
 	bool store = w->request[r->lane][i].kind == W_STORE;
 
-	/* what is not stored has to find another place */
+	/* what is not stored has to find another place, or time */
 	w_end(w, r->lane, i, store && !roll(r, 50) ? -EIO : 0);
 }
 
@@ -93,6 +93,8 @@ static void *run(void *arg)
 	u32 i, nr;
 
 	for (i = 0; i < STEPS; i++) {
+		if (!roll(r, 100))
+			tm_pager_server_room(w->pager, 0);
 		tm_add_return(&w->now, 10000);
 		nr = w->nr_requests[r->lane];
 		switch (roll(r, 8)) {
@@ -122,6 +124,7 @@ static void settle(struct world *w)
 	unsigned int i;
 
 	do {
+		tm_pager_server_room(w->pager, 0);
 		for (i = 0; i < w->config.nr_lanes; i++)
 			w_drain(w, i);
 		tm_pager_usage(w->pager, &u);

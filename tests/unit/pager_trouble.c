@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The pager, one lane, in trouble: stores that fail, servers lost or full,
- * damaged and pinned blocks, blocks freed while busy, maps that fail.
+ * damaged and pinned blocks, maps that fail.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,15 +21,55 @@ static void store_fails_then_another(void **state)
 	for (k = 0; k < 2; k++) {
 		c.can_cache = k;
 		w = evicting(c);
-		w_end_kind(w, 0, W_STORE, -EIO);
+		w_end_kind(w, 0, W_STORE, -EREMOTEIO);
 		assert_false(mapped(w, 100));
-		assert_true(w_pending(w, 0, W_STORE) > 0);
+		/* not to the same server, but a slot at the other is needed */
+		assert_int_equal(w_pending(w, 0, W_STORE), 0);
 		w_drain(w, 0);
 		assert_true(mapped(w, 100));
+		assert_true(w->server[1].given > 0);
 		for (u64 i = 0; i < 16; i++)
 			assert_int_equal(get(w, i), i + 1000);
 		w_destroy(w);
 	}
+}
+
+/* A server that refuses gets nothing more until it is said to have room. */
+static void refuse_stores(struct world *w)
+{
+	int i;
+
+	w_end_kind(w, 0, W_STORE, -EREMOTEIO);
+	for (i = 0; i < 10; i++)
+		tm_pager_balance(w_lane(w, 0));
+	assert_int_equal(w_pending(w, 0, W_STORE), 0);
+	tm_pager_server_room(w->pager, 0);
+	w_drain(w, 0);
+}
+
+static void refused_stores_pause(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i;
+
+	c.nr_servers = 1;
+	w = evicting(c);
+	refuse_stores(w);
+	assert_true(mapped(w, 100));
+	/* away and back: now they have slots there */
+	fill(w, 300, 40);
+	for (i = 0; i < 16; i++)
+		put(w, i, i + 2000);
+	for (i = 200; !w_pending(w, 0, W_STORE); i++) {
+		w->now += 1000000;
+		fault(w, i, true);
+	}
+	refuse_stores(w);
+	for (i = 0; i < 16; i++)
+		assert_int_equal(get(w, i), i + 2000);
+	assert_int_equal(STAT(lost), 0);
+	w_destroy(w);
 }
 
 static void stores_that_always_fail_stall(void **state)
@@ -41,10 +81,13 @@ static void stores_that_always_fail_stall(void **state)
 		if (i < 25)
 			assert_false(w_failed(w, 100));
 		w->now += 4 * 1000000;
-		w_end_kind(w, 0, W_STORE, -EIO);
+		w_end_kind(w, 0, W_RESERVE, 0);
+		w_end_kind(w, 0, W_STORE, -EREMOTEIO);
 		tm_pager_balance(w_lane(w, 0));
+		tm_pager_server_room(w->pager, i % 2);
 	}
 	assert_true(w_failed(w, 100));
+	assert_int_equal(w->last_error, -ENOMEM);
 	for (i = 0; i < 16; i++)
 		assert_int_equal(get(w, (u64)i), i + 1000);
 	w_destroy(w);
@@ -111,6 +154,7 @@ static void server_lost_while_fetching(void **state)
 	lose_server(w, 0);
 	w_end_kind(w, 0, W_FETCH, 0);
 	assert_true(w_failed(w, 0));
+	assert_int_equal(w->last_error, -EIO);
 	assert_int_equal(usage(w).lost_blocks, 1);
 	w_destroy(w);
 }
@@ -201,8 +245,33 @@ static void damaged_once_and_twice(void **state)
 	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
 	w_drain(w, 0);
 	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EBADMSG);
 	assert_int_equal(STAT(checksum_errors), 3);
 	assert_int_equal(STAT(lost), 1);
+	/* touched again, it still says why, although its server is lost now */
+	lose_server(w, 0);
+	w->last_error = 0;
+	assert_int_equal(fault(w, 1, false), TM_FAULT_DONE);
+	assert_int_equal(w->last_error, -EBADMSG);
+	w_destroy(w);
+}
+
+static void refused_once_and_twice(void **state)
+{
+	struct world *w = w_create(w_defaults());
+
+	fill(w, 0, 40);
+	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_false(w_failed(w, 0));
+	w_drain(w, 0);
+	assert_int_equal(get(w, 0), 1000);
+
+	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	w_end_kind(w, 0, W_FETCH, -EREMOTEIO);
+	assert_true(w_failed(w, 1));
+	assert_int_equal(w->last_error, -EREMOTEIO);
 	w_destroy(w);
 }
 
@@ -295,93 +364,6 @@ static void pinned_neighbours(void **state)
 	for (i = 0; i < 60; i++)
 		assert_int_equal(get(w, i), 0);
 	assert_int_equal(STAT(lost), 0);
-	w_destroy(w);
-}
-
-static void discard_at_rest(void **state)
-{
-	struct world *w = w_create(w_defaults());
-	u64 i;
-
-	fill(w, 0, 40);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 40));
-	assert_int_equal(STAT(discarded), 40);
-	assert_int_equal(usage(w).used_frames, 0);
-	assert_int_equal(usage(w).remote_blocks, 0);
-	assert_true(w->discards >= 40 - 16);
-	for (i = 0; i < 40; i++)
-		assert_false(w->view[i].readable);
-	for (i = 0; i < 40; i++)
-		assert_int_equal(get(w, i), 0);
-	/* what was never touched is skipped quickly, also to the very end */
-	assert_true(tm_pager_discard(w_lane(w, 0), 50, ~0ull));
-	w_destroy(w);
-}
-
-static void discard_while_fetching(void **state)
-{
-	struct world *w = w_create(w_defaults());
-
-	fill(w, 0, 40);
-	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 1));
-	w_drain(w, 0);
-	/* whoever waited finds zeros */
-	assert_true(mapped(w, 0));
-	assert_int_equal(get(w, 0), 0);
-
-	/* and if the fetch fails, too */
-	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
-	assert_true(tm_pager_discard(w_lane(w, 0), 1, 1));
-	w_end_kind(w, 0, W_FETCH, -EIO);
-	assert_int_equal(get(w, 1), 0);
-	assert_int_equal(STAT(lost), 0);
-	w_destroy(w);
-}
-
-static void discard_while_storing(void **state)
-{
-	struct tm_pager_config c = w_defaults();
-	struct world *w;
-	int k, fails, again;
-
-	for (k = 0; k < 8; k++) {
-		c.can_cache = k & 1;
-		fails = k & 2;
-		again = k & 4;
-		w = evicting(c);
-		assert_int_equal(tm_pager_discard(w_lane(w, 0), 0, 1),
-				 c.can_cache);
-		assert_int_equal(w->view[0].readable, !c.can_cache);
-		if (again)
-			assert_int_equal(fault(w, 0, true), TM_FAULT_PENDING);
-		if (fails)
-			w_end_kind(w, 0, W_STORE, -EIO);
-		w_drain(w, 0);
-		assert_true(tm_pager_discard(w_lane(w, 0), 300, 1));
-		assert_int_equal(STAT(discarded), 1);
-		assert_int_equal(mapped(w, 0), again != 0);
-		assert_int_equal(get(w, 0), 0);
-		assert_int_equal(get(w, 1), 1001);
-		w_destroy(w);
-	}
-}
-
-static void discard_of_a_waiting_one(void **state)
-{
-	struct world *w = w_create(w_defaults());
-	u64 i;
-
-	put(w, 0, 5);
-	push_out(w, 0);
-	for (i = 20; usage(w).used_frames < 16; i++)
-		fault(w, i, true);
-	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
-	assert_int_equal(usage(w).waiting_faults, 1);
-	assert_true(tm_pager_discard(w_lane(w, 0), 0, 1));
-	w_drain(w, 0);
-	assert_true(mapped(w, 0));
-	assert_int_equal(get(w, 0), 0);
 	w_destroy(w);
 }
 
@@ -489,6 +471,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store_fails_then_another),
+		cmocka_unit_test(refused_stores_pause),
 		cmocka_unit_test(stores_that_always_fail_stall),
 		cmocka_unit_test(server_lost_while_storing),
 		cmocka_unit_test(server_lost_with_only_copies),
@@ -497,14 +480,11 @@ int main(void)
 		cmocka_unit_test(full_servers_still_take_their_own),
 		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
+		cmocka_unit_test(refused_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
 		cmocka_unit_test(all_pinned_stalls),
 		cmocka_unit_test(pinned_neighbours),
-		cmocka_unit_test(discard_at_rest),
-		cmocka_unit_test(discard_while_fetching),
-		cmocka_unit_test(discard_while_storing),
-		cmocka_unit_test(discard_of_a_waiting_one),
 		cmocka_unit_test(fault_within_map_and_unmap),
 		cmocka_unit_test(map_fails),
 		cmocka_unit_test(prefetch_of_a_lost_server),

@@ -84,6 +84,38 @@ static void simple_fills_in_order(void **state)
 	tm_place_destroy(p);
 }
 
+/* No slot and no extent of it is used, and none is kept, for the time being. */
+static void refused_stores(void **state)
+{
+	struct tm_place *p = create(&tm_place_simple, 2);
+	unsigned int extents[2] = {2, 2}, server;
+	u64 next[2] = {0, 64ull << 20}, addr, bytes;
+	struct tm_replica a, b;
+
+	grant(p, extents, next);
+	assert_int_equal(tm_place_get(p, &a), 0);
+	assert_int_equal(a.server, 0);
+	tm_place_store_refused(p, 0);
+	assert_false(tm_place_server_takes(p, 0));
+	assert_true(tm_place_server_alive(p, 0));
+	grant(p, extents, next);
+	assert_int_equal(tm_place_get(p, &b), 0);
+	assert_int_equal(b.server, 1);
+	tm_place_put(p, a);
+	assert_true(tm_place_extent_idle(p, &server, &addr, &bytes));
+	assert_int_equal(server, 0);
+	tm_place_store_refused(p, 1);
+	assert_int_equal(tm_place_get(p, &b), -ENOSPC);
+	assert_false(tm_place_wants(p, &server));
+
+	tm_place_server_room(p, 0);
+	assert_true(tm_place_server_takes(p, 0));
+	grant(p, extents, next);
+	assert_int_equal(tm_place_get(p, &b), 0);
+	assert_int_equal(b.server, 0);
+	tm_place_destroy(p);
+}
+
 static void rr_takes_turns(void **state)
 {
 	struct tm_place *p = create(&tm_place_rr, 3);
@@ -423,6 +455,7 @@ int main(void)
 		cmocka_unit_test(policies_by_name),
 		cmocka_unit_test(impossible_configurations),
 		cmocka_unit_test(simple_fills_in_order),
+		cmocka_unit_test(refused_stores),
 		cmocka_unit_test(rr_takes_turns),
 		cmocka_unit_test(keeps_ahead),
 		cmocka_unit_test(limit_holds),

@@ -44,12 +44,13 @@ struct w_view {
 	u32 maps, wakes;
 };
 
-enum w_kind { W_FETCH, W_STORE, W_RESERVE };
+enum w_kind { W_FETCH, W_STORE, W_RESERVE, W_DISCARD };
 
 struct w_request {
 	enum w_kind kind;
 	struct tm_io *io;
 	unsigned int server;
+	u64 addr, bytes; /* to discard */
 };
 
 struct w_server {
@@ -75,6 +76,7 @@ struct world {
 	u64 now;
 	bool exact_unmap; /* CLEAN and DIRTY, no fingerprint */
 	bool knows_accessed;
+	bool no_discards; /* too much is under way */
 	u64 released, discards;
 	int last_error;
 	struct tm_pager_ops ops;
@@ -115,7 +117,8 @@ static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
 	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <= given);
 	for (i = 0; i < io->nr; i++)
 		w_frame(w, io->seg[i].frame);
-	w_add(w, io->lane, (struct w_request){kind, io, io->server});
+	w_add(w, io->lane,
+	      (struct w_request){.kind = kind, .io = io, .server = io->server});
 }
 
 static inline void w_fetch(void *ctx, struct tm_io *io)
@@ -128,23 +131,26 @@ static inline void w_store(void *ctx, struct tm_io *io)
 	w_io(ctx, io, W_STORE);
 }
 
-static inline void w_discard(void *ctx, struct tm_lane *lane,
+static inline bool w_discard(void *ctx, struct tm_lane *lane,
 			     unsigned int server, u64 addr, u64 bytes)
 {
 	struct world *w = ctx;
-	struct w_server *s = &w->server[server];
 
-	pthread_mutex_lock(&s->lock);
-	W_CHECK(addr + bytes <= s->given);
-	memset(s->mem + addr, 0xdd, bytes);
-	pthread_mutex_unlock(&s->lock);
-	tm_add_return(&w->discards, bytes >> W_SHIFT);
+	if (w->no_discards)
+		return false;
+	w_add(w, lane,
+	      (struct w_request){.kind = W_DISCARD,
+				 .server = server,
+				 .addr = addr,
+				 .bytes = bytes});
+	return true;
 }
 
 static inline void w_reserve(void *ctx, struct tm_lane *lane,
 			     unsigned int server)
 {
-	w_add(ctx, lane, (struct w_request){W_RESERVE, NULL, server});
+	w_add(ctx, lane,
+	      (struct w_request){.kind = W_RESERVE, .server = server});
 }
 
 static inline bool w_release(void *ctx, struct tm_lane *lane,
@@ -399,6 +405,19 @@ static inline void w_answer_reserve(struct world *w, unsigned int lane,
 	tm_pager_reserved(w_lane(w, lane), server, addr, W_EXTENT, status);
 }
 
+static inline void w_answer_discard(struct world *w, unsigned int lane,
+				    const struct w_request *r)
+{
+	struct w_server *s = &w->server[r->server];
+
+	pthread_mutex_lock(&s->lock);
+	W_CHECK(r->addr + r->bytes <= s->given);
+	memset(s->mem + r->addr, 0xdd, r->bytes);
+	pthread_mutex_unlock(&s->lock);
+	tm_add_return(&w->discards, r->bytes >> W_SHIFT);
+	tm_pager_discarded(w_lane(w, lane), r->server, r->addr, r->bytes);
+}
+
 /* End the lane's request number @i. */
 static inline void w_end(struct world *w, unsigned int lane, u32 i, int status)
 {
@@ -410,6 +429,10 @@ static inline void w_end(struct world *w, unsigned int lane, u32 i, int status)
 		(w->nr_requests[lane] - i) * sizeof(r));
 	if (r.kind == W_RESERVE) {
 		w_answer_reserve(w, lane, r.server);
+		return;
+	}
+	if (r.kind == W_DISCARD) {
+		w_answer_discard(w, lane, &r);
 		return;
 	}
 	if (tm_load_relaxed(&w->server[r.server].lost))
