@@ -7,12 +7,14 @@
  * Pages that the program protects or locks need no care here: the module leaves
  * alone what it cannot take, and no copy of ours reads the program's memory.
  *
- * A program may close or replace descriptors that it did not open, or have
- * forked with ours in its table: before each use it is looked at. Lock order:
- * none.
+ * A program may close or replace descriptors that it did not open: ours is
+ * looked at before each use, and had again by way of the mapping. Lock order:
+ * reopening.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -25,7 +27,6 @@
 #include "include/teramem/uapi.h"
 #include "tm_port.h"
 
-/* Out of the way of programs that count on low numbers. */
 #define FD_MIN 500
 
 struct tm_kmod_engine {
@@ -47,13 +48,45 @@ static bool fd_is_ours(const struct tm_kmod_engine *e)
 	       now.st_ino == e->device.st_ino;
 }
 
-static int call(const struct tm_kmod_engine *e, unsigned long request,
-		void *argument)
+/* Out of the way of programs that count on low numbers. */
+static int move_up(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_MIN);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+static int reopen(struct tm_kmod_engine *e)
+{
+	static pthread_mutex_t reopening = PTHREAD_MUTEX_INITIALIZER;
+	__u64 addr = (uintptr_t)e->engine.base;
+	int any, fd, err = 0;
+
+	pthread_mutex_lock(&reopening);
+	if (!fd_is_ours(e)) {
+		any = open(tm_config_get()->device, O_RDWR | O_CLOEXEC);
+		fd = any < 0 ? -1 : ioctl(any, TM_IOC_REGION_AT, &addr);
+		if (fd < 0)
+			err = -errno;
+		else
+			tm_store_relaxed(&e->fd, move_up(fd));
+		if (any >= 0)
+			close(any);
+	}
+	pthread_mutex_unlock(&reopening);
+	return err;
+}
+
+static int call(struct tm_kmod_engine *e, unsigned long request, void *argument)
 {
 	int ret;
 
-	if (!fd_is_ours(e))
-		return -EBADF;
+	ret = fd_is_ours(e) ? 0 : reopen(e);
+	if (ret)
+		return ret;
 	do {
 		ret = ioctl(e->fd, request, argument);
 	} while (ret && errno == EINTR);
@@ -94,11 +127,10 @@ static void op_discard(struct tm_engine *engine, void *addr, size_t bytes)
 	if (!err)
 		return;
 	/* What is allocated there next must not find what was there before. */
-	tm_err("free remote memory: %s%s", strerror(-err),
-	       err == -EBADF ? "; the program closed a descriptor that it did "
-			       "not open"
-			     : "");
-	_exit(TM_CONFIG_EXIT);
+	tm_err("free remote memory: %s (did the program close a descriptor "
+	       "that it did not open?)",
+	       strerror(-err));
+	abort();
 }
 
 static int op_pin(struct tm_engine *engine, void *addr, size_t bytes)
@@ -157,11 +189,7 @@ static int open_device(struct tm_kmod_engine *e, const char *path)
 
 	if (fd < 0)
 		return -errno;
-	e->fd = fcntl(fd, F_DUPFD_CLOEXEC, FD_MIN);
-	if (e->fd < 0)
-		e->fd = fd;
-	else
-		close(fd);
+	e->fd = move_up(fd);
 	if (!fstat(e->fd, &e->device))
 		return 0;
 	err = -errno;

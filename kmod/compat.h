@@ -8,6 +8,7 @@
 #define TM_KMOD_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/shrinker.h>
 
 #include "features.h"
@@ -36,16 +37,34 @@ static inline void release_fault_lock(struct vm_fault *vmf)
 #define apply_to_existing_page_range apply_to_page_range
 #endif
 
+/*
+ * What is allocated with __GFP_ACCOUNT is charged there; returns the one before.
+ * As set_active_memcg() in a thread; but some kernels keep what that needs in
+ * interrupts to themselves.
+ */
+static inline struct mem_cgroup *tm_memcg_charge(struct mem_cgroup *memcg)
+{
+	struct mem_cgroup *old = NULL;
+
+#ifdef CONFIG_MEMCG
+	old = current->active_memcg;
+	current->active_memcg = memcg;
+#endif
+	return old;
+}
+
 #ifdef HAVE_SHRINKER_ALLOC
 struct tm_shrinker {
 	struct shrinker *shrinker;
 };
-#define tm_shrinker_owner(shrinker, type, member) ((type *)(shrinker)->private_data)
+#define tm_shrinker_owner(shrink, type, member) \
+	((type *)(shrink)->private_data)
 #else
 struct tm_shrinker {
 	struct shrinker shrinker;
 };
-#define tm_shrinker_owner(shrink, type, member) container_of(shrink, type, member.shrinker)
+#define tm_shrinker_owner(shrink, type, member) \
+	container_of(shrink, type, member.shrinker)
 #endif
 
 #endif /* TM_KMOD_COMPAT_H */

@@ -69,6 +69,7 @@ static int control_create(struct tm_control *control, void __user *arg)
 	else
 		err = tm_space_create(&config, &space);
 	if (!err)
+		/* pairs with the acquire in own_space() */
 		smp_store_release(&control->space, space);
 	mutex_unlock(&control->lock);
 	return err;

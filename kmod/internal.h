@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the files of teramem.ko share, grouped under the file that defines it.
- * The transport's insides are in link_internal.h.
+ * The transport keeps its insides to itself.
  *
  * A space has one pager and some lanes, threads that alone call it. A thread of
  * the program that faults posts the block to a lane and waits; when the lane
@@ -441,5 +441,8 @@ bool tm_op_release(void *ctx, struct tm_lane *lane, unsigned int server,
 /* sysfs.c */
 
 extern const struct attribute_group *tm_space_groups[];
+
+/** tm_sysfs_init() - complete them, before the first space */
+void tm_sysfs_init(void);
 
 #endif /* TM_KMOD_INTERNAL_H */

@@ -20,8 +20,9 @@
 
 void tm_lane_kick(struct tm_space_lane *lane)
 {
-	/* the flag, before the look at who sleeps */
+	/* the flag first: a lane looks at it after it has queued up */
 	smp_store_mb(lane->kicked, true);
+	/* ordered by that */
 	if (waitqueue_active(&lane->wait))
 		wake_up(&lane->wait);
 }

@@ -164,6 +164,7 @@ static int __init tm_init(void)
 {
 	int err;
 
+	tm_sysfs_init();
 	mount = kern_mount(&fs_type);
 	if (IS_ERR(mount))
 		return PTR_ERR(mount);

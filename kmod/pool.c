@@ -12,7 +12,6 @@
  * Lock order: space->grow_lock, pool->lock.
  */
 #include <linux/memcontrol.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "kmod/internal.h"
@@ -39,7 +38,7 @@ void tm_pages_free(struct tm_space *space, struct tm_pages *pages)
 /* grow_lock is held. */
 static struct tm_pages *pages_make(struct tm_space *space, gfp_t gfp)
 {
-	struct mem_cgroup *old = set_active_memcg(space->memcg);
+	struct mem_cgroup *old = tm_memcg_charge(space->memcg);
 	struct tm_pages *pages;
 	u32 i;
 
@@ -51,7 +50,7 @@ static struct tm_pages *pages_make(struct tm_space *space, gfp_t gfp)
 			pages = NULL;
 		}
 	}
-	set_active_memcg(old);
+	tm_memcg_charge(old);
 	return pages;
 }
 

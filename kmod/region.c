@@ -7,6 +7,7 @@
  * Lock order: space->sem, or space->lock.
  */
 #include <linux/bitmap.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -107,6 +108,7 @@ static int region_place(struct tm_region *region, u64 nr)
 		}
 	}
 	region->first = (u64)tile << TM_TILE_SHIFT;
+	space->regions_opened++;
 	/* pairs with the acquire in region_size() */
 	smp_store_release(&region->nr, nr);
 	return 0;
@@ -114,6 +116,7 @@ static int region_place(struct tm_region *region, u64 nr)
 
 static u64 region_size(const struct tm_region *region)
 {
+	/* pairs with the release in region_place() */
 	return smp_load_acquire(&region->nr);
 }
 
@@ -191,6 +194,36 @@ static int region_commit(struct tm_region *region, void __user *arg, bool back)
 	return err;
 }
 
+/* A program that closes all descriptors must not lose its memory by that. */
+static int region_at(struct tm_region *region, void __user *arg)
+{
+	const struct tm_region *mapped;
+	struct vm_area_struct *vma;
+	struct file *file = NULL;
+	u64 addr;
+	int fd;
+
+	if (copy_from_user(&addr, arg, sizeof(addr)))
+		return -EFAULT;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	mmap_read_lock(current->mm);
+	vma = find_vma(current->mm, addr);
+	if (vma && vma->vm_start <= addr && vma->vm_ops == &tm_vm_ops) {
+		mapped = vma->vm_file->private_data;
+		if (mapped->space == region->space)
+			file = get_file(vma->vm_file);
+	}
+	mmap_read_unlock(current->mm);
+	if (!file) {
+		put_unused_fd(fd);
+		return -ENOENT;
+	}
+	fd_install(fd, file);
+	return fd;
+}
+
 static int region_query(struct tm_region *region, void __user *arg)
 {
 	struct tm_uapi_query *query = kmalloc(sizeof(*query), GFP_KERNEL);
@@ -219,6 +252,8 @@ static long region_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return region_commit(region, user, false);
 	case TM_IOC_UNCOMMIT:
 		return region_commit(region, user, true);
+	case TM_IOC_REGION_AT:
+		return region_at(region, user);
 	case TM_IOC_SPACE_QUERY:
 		return region_query(region, user);
 	default:

@@ -280,7 +280,6 @@ struct tm_space *tm_space_get(unsigned int minor)
 		return ERR_PTR(-ENXIO);
 	}
 	space->nr_regions++;
-	space->regions_opened++;
 	kref_get(&space->ref);
 	mutex_unlock(&tm_spaces_lock);
 

@@ -168,9 +168,6 @@ static int settle(struct tm_submission *s, const partition_info_msg_t *all)
 			 sizeof(error)) ||
 	    tm_conf_check(conf, error, sizeof(error)))
 		return refuse(error);
-	if (conf->engine == TM_CONF_ENGINE_KMOD)
-		return refuse(
-			"--teramem-engine=kmod: not possible yet: use uffd");
 	if (s->het) /* then it says itself who the donors are */
 		return 0;
 	if (size_donors(s))

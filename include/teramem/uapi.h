@@ -206,4 +206,10 @@ struct tm_uapi_range {
 #define TM_IOC_COMMIT _IOW(TM_IOC_MAGIC, 0x22, __u64)
 #define TM_IOC_UNCOMMIT _IOW(TM_IOC_MAGIC, 0x23, __u64)
 
+/*
+ * Returns another descriptor of the file of this space that the caller has
+ * mapped at the address, for a program that lost its own; -ENOENT
+ */
+#define TM_IOC_REGION_AT _IOW(TM_IOC_MAGIC, 0x24, __u64)
+
 #endif /* TERAMEM_UAPI_H */

@@ -51,6 +51,21 @@ int tm_prolog(struct tm_job_request *request);
 int tm_epilog(struct tm_job_request *request);
 int tm_donor(struct tm_job_request *request);
 
+/* ---- agent.c ------------------------------------------------------------ */
+
+/**
+ * tm_agent_start() - the kernel engine's space, where the job gets one
+ * @device: receives its path; "" where the job pages in user space
+ *
+ * Returns 0, or -errno with what is wrong in @request.
+ */
+int tm_agent_start(struct tm_job_request *request, const struct tm_map *map,
+		   char device[PATH_MAX]);
+
+/** tm_agent_ended() - after the folder was removed: the last drops the module
+ */
+void tm_agent_ended(uint32_t job);
+
 /* ---- folder.c ----------------------------------------------------------- */
 
 /** tm_job_folder_make() - empty, new; 0, or -errno after it said so */
