@@ -25,7 +25,7 @@ page() {
 		env -u LD_PRELOAD "$PAGETEST" --size=$((16 * m)) --threads=2 \
 		--pattern=random "$@" >"$TMP/page" 2>&1
 	paging=$started
-	wait_until 60 grep -q '^# fill' "$TMP/page" || {
+	wait_until $((60 * patience)) grep -q '^# fill' "$TMP/page" || {
 		note "$(cat "$TMP/page")"
 		not_ok "pagetest fills its memory"
 		return 1
@@ -36,10 +36,10 @@ page() {
 	done)
 }
 
-# ends NAME STATUS: how it ended; within a minute, with no wrong byte
+# ends NAME STATUS: how it ended; within a minute or so, with no wrong byte
 ends() {
 	local status=0
-	wait_until 60 gone "$paging" || note "$(cat /proc/"$program"/stack)"
+	wait_until $((60 * patience)) gone "$paging" || note "$(cat /proc/"$program"/stack)"
 	kill -KILL "$paging" 2>/dev/null
 	wait "$paging" || status=$?
 	[ "$status" = "$2" ] || note "$(cat "$TMP/page"; dmesg | tail -n 5)"
@@ -111,7 +111,7 @@ chmod 755 "$TMP"
 start munged --foreground --force --key-file="$TMP/key" \
 	--socket="$TMP/munge" --pid-file="$TMP/pid" --log-file="$TMP/log" \
 	--seed-file="$TMP/seed" >"$TMP/munged" 2>&1
-wait_until 20 test -S "$TMP/munge"
+wait_until $((20 * patience)) test -S "$TMP/munge"
 export TERAMEM_MUNGE_SOCKET=$TMP/munge
 coproc PROXY { "$BUILD/tests/net/proxy" tcp:127.0.0.1:0 \
 	"unix:$TMP/proxied.sock"; }
@@ -144,7 +144,7 @@ for limit in 16M 3M 1M; do
 	echo $limit >$group/memory.max
 	status=0
 	# shellcheck disable=SC2016 # for the inner shell
-	timeout -s KILL 100 "$TERAMEM" run --engine=kmod --map="$TMP/map" -- \
+	timeout -s KILL $((100 * patience)) "$TERAMEM" run --engine=kmod --map="$TMP/map" -- \
 		env -u LD_PRELOAD sh -c 'echo $$ >"$1"/cgroup.procs; shift
 		exec "$@"' sh $group "$PAGETEST" --size=$((16 * m)) --passes=1 \
 		>"$TMP/page" 2>&1 || status=$?
@@ -154,11 +154,12 @@ for limit in 16M 3M 1M; do
 	note "memory.max=$limit: exit status $status, $(grep '^oom_kill ' $group/memory.events)"
 	[ $limit != 16M ] || assert_eq "$status" 0 "memory.max=$limit: is enough"
 done
-wait_until 20 rmdir $group
+wait_until $((20 * patience)) rmdir $group
 
 # Loaded and unloaded again and again, with and without a run.
 for i in {1..10}; do
-	rmmod teramem && insmod "$MODULE" || break
+	rmmod teramem || break
+	insmod "$MODULE" || break
 done
 assert_eq "$i" 10 "unloaded and loaded again"
 pages "and it works" --size=32M --local=2M --block=16K -- --size=$((8 * m))
