@@ -15,8 +15,8 @@ pages "16K, fifo, rr, random, 4 threads, freed" --size=32M --local=1M \
 	--size=$((12 * m)) --pattern=random --threads=4 --discard
 pages "64K, lru, rr, sequential" --size=64M --local=2M --block=64K \
 	--placement=rr -- --size=$((24 * m)) --pattern=seq
-pages "256K, lru, simple, strided, 2 threads" --size=64M --local=3M -- \
-	--size=$((32 * m)) --pattern=stride --threads=2 --passes=1
+pages "256K, lru, simple, sequential, 4 threads" --size=64M --local=3M -- \
+	--size=$((32 * m)) --pattern=seq --threads=4 --passes=1
 pages "1M, fifo, simple, sequential, 2 threads" --size=128M --local=9M \
 	--block=1M --policy=fifo -- --size=$((96 * m)) --threads=2 --passes=1
 pages "2M, lru, rr, sequential" --size=256M --local=16M --block=2M \
