@@ -187,8 +187,8 @@ struct tm_pager_ops {
 
 /**
  * struct tm_pager_config - fixed at creation
- * @nr_blocks: size of the block address space; costs a pointer per 128 blocks
- *	of address space, in memory that is zero until touched
+ * @nr_blocks: size of the block address space; costs a pointer per 65536
+ *	blocks of address space
  * @nr_frames: most frames that there will ever be; the limit starts here
  * @block_shift: log2 of the block size in bytes
  * @nr_lanes: lanes

@@ -99,6 +99,21 @@ void tm_process_end_all(uint32_t job, int folder, bool dry_run,
 			void (*ended)(uint32_t job, pid_t pid,
 				      const char *name));
 
+/* ---- agent.c ------------------------------------------------------------ */
+
+/**
+ * tm_agent_start() - the kernel engine's space, where the job gets one
+ * @device: receives its path; "" where the job pages in user space
+ *
+ * Returns 0, or -errno with what is wrong in @request.
+ */
+int tm_agent_start(struct tm_job_request *request, const struct tm_map *map,
+		   char device[PATH_MAX]);
+
+/** tm_agent_ended() - after the folder was removed: the last drops the module
+ */
+void tm_agent_ended(uint32_t job);
+
 /* ---- folder.c ----------------------------------------------------------- */
 
 /** tm_job_folder_make() - empty, new; 0, or -errno after it said so */

@@ -158,7 +158,8 @@ static int hand_over(const struct tm_job_request *r, const char *path, int err)
 static int write_files(struct tm_job_request *r, const struct tm_map *map)
 {
 	char map_path[PATH_MAX], job_path[PATH_MAX], library[PATH_MAX];
-	char text[4 * PATH_MAX];
+	char device[PATH_MAX];
+	char text[5 * PATH_MAX];
 	int err, n;
 
 	tm_job_folder_path(r->job, "map", map_path);
@@ -170,6 +171,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 					      map->local_bytes));
 	if (err)
 		return fail(r, err, "write %s: %s", map_path, strerror(-err));
+	err = tm_agent_start(r, map, device);
+	if (err)
+		return err;
 	n = snprintf(text, sizeof(text),
 		     "restart=%" PRIu32 "\n"
 		     "TERAMEM_JOB_MAP=%s\n"
@@ -180,6 +184,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 		     "TERAMEM_JOB_DONORS=%u\n",
 		     r->restart, map_path, job_path, map->size_bytes,
 		     map->local_bytes, map->block_bytes, map->nr_servers);
+	if (*device)
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      "TERAMEM_JOB_DEVICE=%s\n", device);
 	if (r->conf.preload_bytes) {
 		if (tm_path_find("allocator/libteramalloc-preload.so", library))
 			return fail(r, -ENOENT,
@@ -260,5 +267,6 @@ int tm_epilog(struct tm_job_request *r)
 {
 	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
+	tm_agent_ended(r->job);
 	return 0;
 }
