@@ -49,15 +49,22 @@ void tm_op_wake(void *ctx, struct tm_lane *lane, u64 block)
 	spin_unlock(&bucket->lock);
 }
 
-static const char *cause(struct tm_space *space, int err)
+static const char *cause(int err)
 {
-	if (err == -ENOMEM)
+	switch (err) {
+	case -EIO:
+		return "its only copy is gone with its server";
+	case -EBADMSG:
+		return "it came back from its server damaged, twice";
+	case -ENOMEM:
 		return "no local memory became free for it";
-	if (err == -ETIMEDOUT)
+	case -EREMOTEIO:
+		return "its server refuses to give it back (see that server's log)";
+	case -ETIMEDOUT:
 		return "it did not come in time";
-	return READ_ONCE(space->nr_lost) ?
-		       "its only copy is gone with its server" :
-		       "it came back from its server damaged, twice";
+	default:
+		return "it could not be mapped";
+	}
 }
 
 /* Without memory to remember it, whoever waits asks, and is told, once more. */
@@ -67,7 +74,7 @@ static void fail(struct tm_space *space, u64 block, int err)
 			    GFP_NOIO | __GFP_NOWARN)))
 		return;
 	pr_err_ratelimited("access block %llu of space %s: %s; accesses end in SIGBUS\n",
-			   block, space->config.name, cause(space, err));
+			   block, space->config.name, cause(err));
 }
 
 void tm_op_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

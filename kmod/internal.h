@@ -152,7 +152,8 @@ struct tm_discard {
  * @lock: guards @posts and @discards
  * @kicked: there may be something to do
  * @failed: transfers to be completed with an error
- * @full: servers that refused an extent; asked again at the next tick
+ * @full: servers that refused an extent or a store; asked again at the next
+ *	tick
  */
 struct tm_space_lane {
 	struct tm_space *space;

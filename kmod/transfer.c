@@ -3,6 +3,8 @@
  * The pager's I/O as requests on the lane's links. All requests, and the page
  * lists of those with a payload, are there from the start. Lock order: none.
  */
+#define pr_fmt(fmt) "teramem: " fmt
+
 #include <linux/bvec.h>
 #include <linux/slab.h>
 
@@ -83,6 +85,14 @@ void tm_transfers_destroy(struct tm_space_lane *lane)
 	vfree(lane->transfers);
 }
 
+/* It lives, but takes nothing: to be tried again at the next tick. */
+static void store_refused(struct tm_space_lane *lane, unsigned int server)
+{
+	lane->full[server] = true;
+	pr_err_ratelimited("store on server %u of space %s: refused; see that server's log\n",
+			   server, lane->space->config.name);
+}
+
 static void complete_transfer(struct tm_transfer *t, int err)
 {
 	struct tm_space_lane *lane = t->lane;
@@ -97,6 +107,8 @@ static void complete_transfer(struct tm_transfer *t, int err)
 		tm_pager_fetched(io, err);
 		return;
 	case TM_WIRE_WRITE:
+		if (err && err != -EIO)
+			store_refused(lane, server);
 		tm_pager_stored(io, err);
 		return;
 	case TM_WIRE_RESERVE:
@@ -180,7 +192,7 @@ static void transfer(struct tm_space *space, struct tm_io *io, u8 type)
 	for (i = 0; i < io->nr; i++) {
 		page = tm_frame_fill(space, io->seg[i].frame);
 		if (!page) {
-			pr_err_ratelimited("teramem: fetch block %llu of space %s: no memory for it on this node\n",
+			pr_err_ratelimited("fetch block %llu of space %s: no memory for it on this node\n",
 					   io->seg[i].block,
 					   space->config.name);
 			t->err = -ENOMEM;
