@@ -33,8 +33,8 @@ static int fs_init(struct fs_context *fc)
 	return init_pseudo(fc, TM_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/* Without an owner: mounted as long as we are here, it would keep us here. */
 static struct file_system_type fs_type = {
-	.owner = THIS_MODULE,
 	.name = "teramem",
 	.init_fs_context = fs_init,
 	.kill_sb = kill_anon_super,
