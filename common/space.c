@@ -400,6 +400,8 @@ static int take_events(struct tm_space *space, uint64_t now)
 			return 0;
 		if (n < 0)
 			return -errno;
+		if (!n) /* somebody ended the space */
+			return -ENODEV;
 		nr = (size_t)n / sizeof(*events);
 		for (i = 0; i < nr; i++) {
 			const struct tm_uapi_event *e = &events[i];

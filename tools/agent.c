@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,48 +74,69 @@ int tm_agent_start(struct tm_agent *agent, const struct tm_map *map)
 	return err;
 }
 
-void tm_agent_outcome(const struct tm_agent *agent, struct tm_outcome *out)
+static void fill_totals(const struct tm_uapi_query *query,
+			struct tm_job_totals *totals)
 {
-	struct tm_job_totals *totals = &out->totals;
-	struct tm_uapi_query q;
-
-	if (tm_space_query(agent->space, &q))
-		return;
-	out->fault_ns_p50 = q.fault_ns_p50;
-	out->fault_ns_p99 = q.fault_ns_p99;
-	totals->processes = q.nr_regions;
-	totals->processes_all = (unsigned int)q.regions_opened;
-	totals->capacity_bytes = q.capacity_bytes;
-	totals->capacity_drawn_bytes = q.committed_bytes;
-	totals->capacity_peak_bytes = q.committed_peak_bytes;
-	totals->local_bytes = q.local_bytes;
-	totals->local_drawn_bytes = q.resident_bytes;
+	totals->processes = query->nr_regions;
+	totals->processes_all = (unsigned int)query->regions_opened;
+	totals->capacity_bytes = query->capacity_bytes;
+	totals->capacity_drawn_bytes = query->committed_bytes;
+	totals->capacity_peak_bytes = query->committed_peak_bytes;
+	totals->local_bytes = query->local_bytes;
+	totals->local_drawn_bytes = query->resident_bytes;
 	totals->gauges = (struct tm_job_gauges){
-		.resident_bytes = q.resident_bytes,
-		.remote_bytes = q.remote_bytes,
-		.resident_peak_bytes = q.resident_peak_bytes,
-		.remote_peak_bytes = q.remote_peak_bytes,
+		.resident_bytes = query->resident_bytes,
+		.remote_bytes = query->remote_bytes,
+		.resident_peak_bytes = query->resident_peak_bytes,
+		.remote_peak_bytes = query->remote_peak_bytes,
 	};
 	totals->stats = (struct tm_stats){
-		.faults = q.faults,
-		.faults_zero = q.faults_zero,
-		.faults_remote = q.faults_remote,
-		.faults_cached = q.faults_cached,
-		.fetched_blocks = q.fetched_blocks,
-		.stored_blocks = q.stored_blocks,
-		.bytes_in = q.bytes_in,
-		.bytes_out = q.bytes_out,
-		.fetch_requests = q.fetch_requests,
-		.store_requests = q.store_requests,
-		.prefetched = q.prefetched,
-		.prefetch_used = q.prefetch_used,
-		.evicted = q.evicted,
-		.dropped_clean = q.dropped_clean,
-		.checksum_errors = q.checksum_errors,
-		.lost = q.lost_blocks,
-		.reconnects = q.reconnects,
-		.fault_ns.count = q.faults,
+		.faults = query->faults,
+		.faults_zero = query->faults_zero,
+		.faults_remote = query->faults_remote,
+		.faults_cached = query->faults_cached,
+		.fetched_blocks = query->fetched_blocks,
+		.stored_blocks = query->stored_blocks,
+		.bytes_in = query->bytes_in,
+		.bytes_out = query->bytes_out,
+		.fetch_requests = query->fetch_requests,
+		.store_requests = query->store_requests,
+		.prefetched = query->prefetched,
+		.prefetch_used = query->prefetch_used,
+		.evicted = query->evicted,
+		.dropped_clean = query->dropped_clean,
+		.checksum_errors = query->checksum_errors,
+		.lost = query->lost_blocks,
+		.reconnects = query->reconnects,
+		.fault_ns.count = query->faults,
 	};
+}
+
+void tm_agent_outcome(const struct tm_agent *agent, struct tm_outcome *out)
+{
+	struct tm_uapi_query query;
+
+	if (tm_space_query(agent->space, &query))
+		return;
+	out->fault_ns_p50 = query.fault_ns_p50;
+	out->fault_ns_p99 = query.fault_ns_p99;
+	fill_totals(&query, &out->totals);
+}
+
+int tm_agent_view(const char *device, struct tm_job_totals *totals)
+{
+	int fd = open(device, O_RDWR | O_CLOEXEC), err;
+	struct tm_uapi_query query = {0};
+
+	if (fd < 0)
+		return -errno;
+	err = ioctl(fd, TM_IOC_SPACE_QUERY, &query) ? -errno : 0;
+	close(fd);
+	if (err)
+		return err;
+	query.nr_regions--; /* this one */
+	fill_totals(&query, totals);
+	return 0;
 }
 
 bool tm_agent_reaped(struct tm_agent *agent, pid_t pid)

@@ -191,6 +191,9 @@ struct tm_outcome;
 /** tm_agent_outcome() - what the space's programs did so far */
 void tm_agent_outcome(const struct tm_agent *agent, struct tm_outcome *out);
 
+/** tm_agent_view() - the same by the device, for its user; 0 or -errno */
+int tm_agent_view(const char *device, struct tm_job_totals *totals);
+
 /** tm_agent_reaped() - a child ended; true if it was this one */
 bool tm_agent_reaped(struct tm_agent *agent, pid_t pid);
 

@@ -35,6 +35,7 @@
 	} while (0)
 
 static char *area, *filler;
+static size_t filler_bytes; /* much more than there is local memory */
 static const char *self;
 
 static void get_area(void)
@@ -44,8 +45,8 @@ static void get_area(void)
 	area = remote_alloc(AREA);
 	CHECK(area);
 	CHECK(!remote_stats(&s));
-	filler = remote_alloc(s.limit_bytes * 2 > 64u << 20 ? s.limit_bytes * 2
-							    : 64u << 20);
+	filler_bytes = s.limit_bytes * 4;
+	filler = remote_alloc(filler_bytes);
 	CHECK(filler);
 	for (size_t i = 0; i < AREA_PAGES; i++)
 		page_write(area + i * PAGE, i, 1);
@@ -62,7 +63,7 @@ static bool present(const void *addr)
 /* All of the area leaves local memory, but what may not. */
 static void evict(void)
 {
-	for (size_t at = 0; at < 64u << 20; at += PAGE)
+	for (size_t at = 0; at < filler_bytes; at += PAGE)
 		filler[at]++;
 }
 
