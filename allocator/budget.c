@@ -187,26 +187,41 @@ static void give_back(struct tm_uffd_engine *e)
 	b->giving_bytes = 0;
 }
 
+/* Lanes do so at one time. */
+static void raise_to(u64 *peak, u64 value)
+{
+	u64 old;
+
+	do {
+		old = tm_load_relaxed(peak);
+	} while (old < value && !tm_cas(peak, old, value));
+}
+
+void tm_budget_gauges(struct tm_uffd_engine *e)
+{
+	struct tm_pager_usage usage;
+	struct tm_job_gauges *g;
+	u64 resident, remote;
+
+	if (!e->budget.job)
+		return;
+	g = tm_job_gauges(e->budget.job);
+	tm_pager_usage(e->pager, &usage);
+	resident = usage.used_frames << e->block_shift;
+	remote = usage.remote_blocks << e->block_shift;
+	tm_store_relaxed(&g->resident_bytes, resident);
+	tm_store_relaxed(&g->remote_bytes, remote);
+	raise_to(&g->resident_peak_bytes, resident);
+	raise_to(&g->remote_peak_bytes, remote);
+}
+
 void tm_budget_tick(struct tm_uffd_engine *e)
 {
 	struct tm_budget *b = &e->budget;
-	struct tm_job_gauges *g;
-	struct tm_pager_usage usage;
 
-	if (!b->job)
-		return;
-	if (!pthread_mutex_trylock(&b->lock)) {
+	if (b->job && !pthread_mutex_trylock(&b->lock)) {
 		give_back(e);
 		pthread_mutex_unlock(&b->lock);
 	}
-	g = tm_job_gauges(b->job);
-	tm_pager_usage(e->pager, &usage);
-	tm_store_relaxed(&g->resident_bytes,
-			 usage.used_frames << e->block_shift);
-	tm_store_relaxed(&g->remote_bytes,
-			 usage.remote_blocks << e->block_shift);
-	if (g->resident_bytes > g->resident_peak_bytes)
-		tm_store_relaxed(&g->resident_peak_bytes, g->resident_bytes);
-	if (g->remote_bytes > g->remote_peak_bytes)
-		tm_store_relaxed(&g->remote_peak_bytes, g->remote_bytes);
+	tm_budget_gauges(e);
 }

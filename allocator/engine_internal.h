@@ -202,6 +202,8 @@ void tm_exit_check(struct tm_uffd_engine *e);
 
 /** tm_lost_fail() - accesses to the block end in SIGBUS from now on */
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err);
+/** tm_lost() - whether the block is such a one */
+bool tm_lost(const struct tm_uffd_engine *e, u64 block);
 /** tm_lost_restore() - discarded blocks are usable again */
 void tm_lost_restore(struct tm_uffd_engine *e, u64 first, u64 nr);
 /**
@@ -231,6 +233,8 @@ int tm_budget_commit(struct tm_uffd_engine *e, u64 bytes);
 void tm_budget_uncommit(struct tm_uffd_engine *e, u64 bytes);
 /** tm_budget_grow() - draw local memory if the pager is about to need it */
 void tm_budget_grow(struct tm_uffd_engine *e);
+/** tm_budget_gauges() - write them; a program may end at any time after this */
+void tm_budget_gauges(struct tm_uffd_engine *e);
 /** tm_budget_tick() - give back what others need, write the gauges */
 void tm_budget_tick(struct tm_uffd_engine *e);
 

@@ -248,6 +248,7 @@ static void run(struct tm_engine_lane *lane)
 			tick(lane, now);
 		if (nr || more) {
 			lane->active_ns = now;
+			tm_budget_gauges(e);
 			continue;
 		}
 		if (now - lane->active_ns < lane->spin_ns) {

@@ -80,6 +80,11 @@ void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
 	tm_uffd_wake(e->uffd.fd, addr, e->engine.block);
 }
 
+bool tm_lost(const struct tm_uffd_engine *e, u64 block)
+{
+	return tm_load_acquire(&e->failed[block / 64]) >> block % 64 & 1;
+}
+
 void tm_lost_restore(struct tm_uffd_engine *e, u64 first, u64 nr)
 {
 	u64 bit;

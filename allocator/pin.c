@@ -4,10 +4,11 @@
  * pages of them: a lane could neither read nor move those.
  *
  * A program's thread sets the block's bit, waits until no lane is in an unmap
- * that may have missed it, and touches the block. From then on it is mapped,
+ * that may have missed it, and brings the block in. From then on it is mapped,
  * and no lane unmaps it. Lock order: none.
  */
 #include <sched.h>
+#include <sys/mman.h>
 
 #include "allocator/engine_internal.h"
 
@@ -62,6 +63,20 @@ static bool set_pinned(struct tm_uffd_engine *e, u64 block, bool pinned)
 	return !(old & bit) == pinned;
 }
 
+/*
+ * By a call, which fails for a block that is lost, where a touch would raise a
+ * signal, whose handler might leave by longjmp(3) with the caller's lock held.
+ */
+static void bring_in(const struct tm_uffd_engine *e, u64 block)
+{
+	char *addr = tm_engine_addr(e, block);
+
+	if (!madvise(addr, TM_PAGE, MADV_POPULATE_READ) || tm_lost(e, block))
+		return;
+	/* Linux before 5.14, or a userfaultfd that serves no system calls */
+	(void)*(volatile char *)addr;
+}
+
 int tm_pin_add(struct tm_engine *engine, void *addr, size_t bytes)
 {
 	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
@@ -80,7 +95,7 @@ int tm_pin_add(struct tm_engine *engine, void *addr, size_t bytes)
 		if (!set_pinned(e, block, true))
 			continue;
 		wait_for_lanes(e);
-		(void)*(volatile char *)tm_engine_addr(e, block);
+		bring_in(e, block);
 	}
 	return 0;
 }

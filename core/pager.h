@@ -9,7 +9,7 @@
  * tm_pager_balance().
  *
  * Concurrency. Every entry point takes a lane: the caller's private context
- * (free I/O descriptors, prefetch streams, counters). A lane is used by one
+ * (free I/O descriptors, counters). A lane is used by one
  * thread at a time; different lanes run at the same time. Blocks are spread
  * over shards, each with its own lock; no lock spans them, and no ops function
  * is called with a lock held, except where its comment says so. While an

@@ -73,8 +73,14 @@ void tm_read_ahead(struct tm_lane *lane, u64 block)
 	struct tm_pager *p = lane->pager;
 	struct tm_window w;
 	u32 i, zeros;
+	bool more;
 
-	if (!tm_prefetch_fault(&lane->prefetch, block, &w))
+	if (!p->prefetch.max)
+		return;
+	tm_lock_acquire(&p->prefetch_lock);
+	more = tm_prefetch_fault(&p->prefetch, block, &w);
+	tm_lock_release(&p->prefetch_lock);
+	if (!more)
 		return;
 	if (1u << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
@@ -84,5 +90,9 @@ void tm_read_ahead(struct tm_lane *lane, u64 block)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0))
 			break;
+	if (i == w.nr)
+		return;
+	tm_lock_acquire(&p->prefetch_lock);
 	tm_prefetch_trim(&w, i);
+	tm_lock_release(&p->prefetch_lock);
 }

@@ -4,7 +4,7 @@
  *
  * Locks: a shard's lock guards the entries of its blocks, the frames they are
  * in, its lists and its queue. It is innermost: neither an ops function nor the
- * placement is called with it held. What belongs to a lane is not locked.
+ * placement is called with it held. So is prefetch_lock, which guards prefetch. What belongs to a lane is not locked.
  *
  * A block in a busy state belongs to the lane that put it there (FETCHING and
  * STORING: to the lane whose request it is in). Others may only set flags.
@@ -81,7 +81,6 @@ struct tm_lane {
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
 	u32 nr_leafless;
-	struct tm_prefetch prefetch;
 };
 
 struct tm_pager {
@@ -100,6 +99,9 @@ struct tm_pager {
 	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
+	/* of all lanes: whichever is free takes a stream's next fault */
+	struct tm_lock prefetch_lock;
+	struct tm_prefetch prefetch;
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 

@@ -23,6 +23,7 @@
 
 static char refusal[512];
 static bool has_memory;
+static unsigned long prepared_start;
 static int uffd_device = -1;
 
 /* Returns bytes, or -errno; the text ends with a NUL. */
@@ -74,22 +75,29 @@ static void set_environment(spank_t spank, char *text)
 		*value++ = '\0';
 		if (!strcmp(line, "LD_PRELOAD"))
 			preload(spank, value);
-		else if (strcmp(line, "restart"))
+		else if (!strcmp(line, "restart"))
+			prepared_start = strtoul(value, NULL, 10);
+		else
 			spank_setenv(spank, line, value, 1);
 	}
 }
 
-/* Each launch of a batch script has had a prolog of its own, or should have. */
-static bool is_of_this_start(spank_t spank, const char *text)
+/*
+ * Each launch of a batch script has had a prolog of its own, or should have.
+ * Slurm says only in a task's environment which launch it is.
+ */
+static bool is_of_this_start(spank_t spank)
 {
-	uint32_t step = 0, restart = 0;
+	char text[16];
+	uint32_t step = 0;
+	unsigned long start = 0;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) ||
-	    step != SLURM_BATCH_SCRIPT ||
-	    spank_get_item(spank, S_SLURM_RESTART_COUNT, &restart))
+	    step != SLURM_BATCH_SCRIPT)
 		return true;
-	return strncmp(text, "restart=", 8) == 0 &&
-	       strtoul(text + 8, NULL, 10) == restart;
+	if (!spank_getenv(spank, "SLURM_RESTART_COUNT", text, sizeof(text)))
+		start = strtoul(text, NULL, 10);
+	return start == prepared_start;
 }
 
 /* The prolog says why, if it can write to the job's folder at all. */
@@ -123,13 +131,8 @@ int tm_step_user_init(spank_t spank)
 		snprintf(refusal, sizeof(refusal), "%.*s",
 			 (int)sizeof(refusal) - 1, text);
 	} else if (read_file(job, "ready", text, sizeof(text)) > 0) {
-		if (is_of_this_start(spank, text)) {
-			has_memory = true;
-			set_environment(spank, text);
-			return 0;
-		}
-		strcpy(refusal, "the job was started again without a prolog, "
-				"so without remote memory; submit it again");
+		has_memory = true;
+		set_environment(spank, text);
 	} else if (tm_plugin.conf.size_bytes && !tm_plugin.donor &&
 		   read_file(job, "donor", text, sizeof(text)) < 0) {
 		refuse_unprepared(job);
@@ -151,9 +154,15 @@ int tm_step_task_privileged(spank_t spank)
 int tm_step_task(spank_t spank)
 {
 	char number[16];
+	int task = 0;
 
+	if (has_memory && !is_of_this_start(spank))
+		strcpy(refusal, "the job was started again without a prolog, "
+				"so without remote memory; submit it again");
 	if (*refusal) {
-		slurm_error("teramem: %s", refusal);
+		/* Once is enough for all tasks on this node. */
+		if (spank_get_item(spank, S_TASK_ID, &task) || !task)
+			slurm_error("teramem: %s", refusal);
 		return -1;
 	}
 	if (uffd_device >= 0) {

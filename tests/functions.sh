@@ -17,10 +17,6 @@ export LC_ALL=C
 # shellcheck disable=SC2034 # for those who source this
 readonly SRC BUILD TERAMEM TERAMEMD PRELOAD
 
-# Some programs end by a signal, on purpose; a sanitizer would make that an exit.
-export ASAN_OPTIONS=handle_sigbus=0:handle_segv=0
-export TSAN_OPTIONS=$ASAN_OPTIONS
-
 # The tree may belong to another user than root, who runs the tests.
 git() {
 	command git -c safe.directory="$SRC" "$@"
@@ -31,12 +27,21 @@ tap_count=0
 tap_failed=0
 started_pids=()
 
+# Some programs end by a signal, on purpose; a sanitizer would make that an exit.
+# What it finds goes to files: a lane has no standard error.
+export ASAN_OPTIONS=handle_sigbus=0:handle_segv=0:log_path=$TMP/sanitizer
+export TSAN_OPTIONS=$ASAN_OPTIONS:die_after_fork=0
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$TMP/sanitizer
+
 # All that a test started and did not wait for, by pid.
 cleanup() {
-	local status=$? pid
+	local status=$? pid log
 	for pid in "${started_pids[@]+"${started_pids[@]}"}"; do
 		kill -KILL "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
+	done
+	for log in "$TMP"/sanitizer.*; do
+		[ ! -s "$log" ] || { note "$(<"$log")" && tap_failed=1; }
 	done
 	rm -rf "$TMP"
 	if [ "$status" -eq 0 ] && [ "$tap_failed" -gt 0 ]; then

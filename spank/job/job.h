@@ -9,6 +9,7 @@
  *
  *	ready    the job has its remote memory; lines for the environment
  *	failed   it has none, and why
+ *	donors   the number of the job that lends, where it is one of its own
  *	donor    this node lends; what the server needs to be started
  *	map, job the server map and the job file, the user's
  *	log      what the server said
@@ -30,7 +31,9 @@
 
 /**
  * struct tm_job_request - what the plugin said
- * @leader: the number that all components of a heterogeneous job share
+ * @leader: the number by which its donors know it: that of a heterogeneous
+ *	job's first component; that of the donors' job, where there is one
+ * @lenders: components that lend, "1,2"; NULL: a job of its own does
  * @node: this node's name in Slurm
  * @task: a process in the job's cgroup, for the donor
  */
@@ -38,7 +41,7 @@ struct tm_job_request {
 	uint32_t job, leader, restart;
 	uid_t uid;
 	gid_t gid;
-	const char *partition, *node, *conf_path;
+	const char *partition, *node, *conf_path, *lenders;
 	struct tm_conf conf;
 	bool donor;
 	pid_t task;
@@ -94,11 +97,11 @@ struct tm_node {
 /**
  * struct tm_cluster_job - what the controller says
  * @memory_bytes: of this component on each of its nodes; 0: not scheduled
- * @nodes: of this component
+ * @nodes: of this component; @restart: how often it was requeued
  */
 struct tm_cluster_job {
 	uint64_t memory_bytes;
-	uint32_t nodes;
+	uint32_t nodes, restart;
 	unsigned int nr_donors;
 	struct tm_node donor[TM_NODES_MAX];
 };
@@ -112,9 +115,58 @@ struct tm_cluster_job {
 int tm_cluster_job(const struct tm_job_request *request,
 		   struct tm_cluster_job *job, char *error, size_t len);
 
+/** tm_cluster_add_donors() - nodes, "n[1-3]"; 0 or -errno with @error */
+int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
+			  char *error, size_t len);
+
 /** tm_cluster_address() - of a node; 0 or -errno with @error */
 int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 		       char *error, size_t len);
+
+/**
+ * tm_cluster_limit_wait() - to what Slurm lets a prolog take
+ *
+ * One that takes longer would drain its node. Returns 0, or -errno with @error.
+ */
+int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len);
+
+/* ---- companion.c --------------------------------------------------------- */
+
+/**
+ * tm_companion_get() - donors by a job of their own, running
+ * @job: receives its nodes; @request: its number as leader
+ *
+ * The first of the job's nodes submits it, the others find it. Returns 0, or
+ * -errno with the request's error; the job may be back in the queue then.
+ */
+int tm_companion_get(struct tm_job_request *request,
+		     struct tm_cluster_job *job);
+
+/** tm_companion_end() - ends the donors' job that this node submitted */
+void tm_companion_end(uint32_t job);
+
+struct job_info; /* Slurm's */
+
+/* ---- donors_job.c -------------------------------------------------------- */
+
+/**
+ * tm_donors_job_submit() - of the job's user, never on the job's own nodes
+ * @job: as the controller knows it
+ * @number: receives the donors' job's
+ *
+ * Returns 0, or -errno with the request's error.
+ */
+int tm_donors_job_submit(struct tm_job_request *request,
+			 const struct job_info *job, uint32_t *number);
+
+/** tm_donors_job_find() - that of this start of the job; 0: there is none */
+uint32_t tm_donors_job_find(const struct tm_job_request *request);
+
+/** tm_donors_job_older() - such a job waits, for a job older than @job */
+bool tm_donors_job_older(uint32_t job);
+
+/** tm_hold() - the donors' job's script: until the job it serves has ended */
+int tm_hold(struct tm_job_request *request);
 
 /* ---- wait.c ------------------------------------------------------------- */
 

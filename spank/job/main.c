@@ -17,6 +17,7 @@ enum option_key {
 	OPT_ROLE = TM_CONF_NR_KEYS,
 	OPT_JOB,
 	OPT_LEADER,
+	OPT_LENDERS,
 	OPT_RESTART,
 	OPT_UID,
 	OPT_GID,
@@ -31,6 +32,7 @@ static const char *const own_options[] = {
 	[OPT_ROLE - OPT_ROLE] = "teramem-role",
 	[OPT_JOB - OPT_ROLE] = "job",
 	[OPT_LEADER - OPT_ROLE] = "leader",
+	[OPT_LENDERS - OPT_ROLE] = "lenders",
 	[OPT_RESTART - OPT_ROLE] = "restart",
 	[OPT_UID - OPT_ROLE] = "uid",
 	[OPT_GID - OPT_ROLE] = "gid",
@@ -67,6 +69,9 @@ static int take(struct tm_job_request *r, int key, const char *arg)
 		return 0;
 	case OPT_NODE:
 		r->node = arg;
+		return 0;
+	case OPT_LENDERS:
+		r->lenders = arg;
 		return 0;
 	case OPT_CONF:
 		r->conf_path = arg;
@@ -142,25 +147,31 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(struct tm_job_request *request);
+		bool as_user;
 	} commands[] = {
-		{"prolog", tm_prolog},
-		{"epilog", tm_epilog},
-		{"donor", tm_donor},
+		{"prolog", tm_prolog, false},
+		{"epilog", tm_epilog, false},
+		{"donor", tm_donor, false},
+		{"hold", tm_hold, true},
 	};
 	static struct tm_job_request request = {.conf_path = ""};
-	size_t i;
+	size_t i = 0;
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	umask(022);
 	opterr = 0;
 	tm_conf_init(&request.conf);
-	if (geteuid() || argc < 2 || parse(argc - 1, argv + 1, &request)) {
+	while (argc > 1 && i < sizeof(commands) / sizeof(*commands) &&
+	       strcmp(argv[1], commands[i].name))
+		i++;
+	if (argc < 2 || i == sizeof(commands) / sizeof(*commands) ||
+	    parse(argc - 1, argv + 1, &request) ||
+	    (geteuid() && !commands[i].as_user)) {
 		tm_err("teramem-job: is for Slurm's plugin to use; see "
 		       "spank_teramem(8)");
 		return 2;
 	}
-	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].run(&request) ? 1 : 0;
-	return 2;
+	if (!request.leader)
+		request.leader = request.job;
+	return commands[i].run(&request) ? 1 : 0;
 }

@@ -42,8 +42,9 @@ static int read_settings(struct tm_job_request *r)
 	return tm_conf_check(&r->conf, r->error, sizeof(r->error));
 }
 
-/* Its donors may start a moment later than a component. */
-static int ask_cluster(struct tm_job_request *r, struct tm_cluster_job *job)
+/* Components start a moment one after the other. */
+static int await_components(struct tm_job_request *r,
+			    struct tm_cluster_job *job)
 {
 	const struct timespec pause = {0, PAUSE_NS};
 	uint64_t tries = r->conf.wait_s * 1000000000ULL / PAUSE_NS;
@@ -115,17 +116,22 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	const struct tm_conf *conf = &r->conf;
 	int err;
 
-	if (!r->leader)
-		return fail(r, -EINVAL,
-			    "the job has no donors: give --teramem to sbatch "
-			    "or salloc");
-	err = ask_cluster(r, &job);
+	err = tm_cluster_limit_wait(&r->conf.wait_s, r->error,
+				    sizeof(r->error));
+	if (!err)
+		err = await_components(r, &job);
+	r->restart = job.restart;
+	if (!err)
+		err = choose_local(r, &job, &map->local_bytes);
+	if (!err && !r->lenders)
+		err = tm_companion_get(r, &job);
 	if (err)
 		return err;
 	if (!job.nr_donors)
 		return fail(r, -EINVAL, "no component of the job lends memory");
 	*map = (struct tm_map){
 		.job = r->leader,
+		.local_bytes = map->local_bytes,
 		.size_bytes = tm_whole_extents(conf->size_bytes),
 		.block_bytes =
 			conf->block_bytes ? conf->block_bytes : BLOCK_BYTES,
@@ -135,10 +141,8 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		.rr = conf->placement,
 		.nr_servers = job.nr_donors,
 	};
-	err = choose_local(r, &job, &map->local_bytes);
-	if (!err)
-		err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
-				     map->server, r->error, sizeof(r->error));
+	err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
+			     map->server, r->error, sizeof(r->error));
 	if (!err)
 		err = check_capacity(r, &job, map);
 	if (!err)
@@ -246,6 +250,7 @@ int tm_prolog(struct tm_job_request *r)
 	if (!err)
 		err = r->donor ? prepare_donor(r) : prepare_compute(r);
 	if (err) {
+		tm_companion_end(r->job);
 		tm_err("job %" PRIu32 ": %s", r->job, r->error);
 		tm_job_folder_write(r->job, "failed", r->error);
 	}
@@ -254,6 +259,7 @@ int tm_prolog(struct tm_job_request *r)
 
 int tm_epilog(struct tm_job_request *r)
 {
+	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
 	tm_agent_ended(r->job);
 	return 0;

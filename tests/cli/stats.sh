@@ -63,6 +63,15 @@ check "both are counted" '.processes == 2 and .processes_max == 2'
 check "together they kept to local memory" \
 	'.resident_peak_bytes <= .config.local_bytes * 1.05'
 
+# However short the program, what it held at most is known to the end.
+"$TERAMEM" run --size=64M --local=8M --block=64K --stats="$TMP/stats" --quiet -- \
+	"$BUILD/tests/paging/sparse" $((32 << 20)) $((64 << 10)) >"$TMP/out"
+assert_eq $? 0 "a short program"
+check "its peaks are known" '.resident_peak_bytes > 7000000 and
+	.resident_peak_bytes <= .config.local_bytes and
+	.remote_peak_bytes > 20000000'
+note "$(jq -c '[.wall_s, .resident_peak_bytes, .remote_peak_bytes]' "$TMP/stats")"
+
 # Nothing large, nothing paged, and it says so.
 got=$("$TERAMEM" run --size=64M --local=8M -- true 2>&1)
 assert_match "$got" 'no remote memory was used: no allocation reached 1M' \

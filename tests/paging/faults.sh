@@ -29,7 +29,7 @@ map() {
 }
 # page ARGUMENT...: in the background; $started is its pid
 page() {
-	TERAMEM_JOB_MAP=$TMP/map start timeout -s KILL 60 "$pagetest" \
+	TERAMEM_JOB_MAP=$TMP/map start timeout -s KILL 300 "$pagetest" \
 		--size=$((96 * m)) --threads=2 "$@" >"$TMP/page" 2>&1
 	paging=$started
 }
@@ -100,7 +100,8 @@ timeout=3
 stop_server "$server"
 stop_server "$other"
 
-# Killed: its memory is gone.
+# Killed: its memory is gone, and it takes no timeout to tell.
+timeout=60
 start_server killed --capacity=160M --mlock=no
 server=$started
 map "$(server_address killed)"
@@ -111,9 +112,10 @@ SECONDS=0
 ends "server killed" $bus 'use server unix:.*SIGBUS'
 assert_match "$(<"$TMP/page")" 'access memory at .* gone with its server' \
 	"server killed: not that its memory is damaged"
-assert "server killed: within 3 seconds" [ "$SECONDS" -le 3 ]
+assert "server killed: without waiting for the timeout" [ "$SECONDS" -le 30 ]
 
 # Stopped: a while is bridged, too long is not.
+timeout=10
 start_server stopped --capacity=160M --mlock=no
 server=$started
 map "$(server_address stopped)"
@@ -121,13 +123,15 @@ page --pattern=random --seconds=4
 wait_until 30 grep -q fill "$TMP/page"
 kill -STOP "$server" && sleep 1.5 && kill -CONT "$server"
 ends "server stopped and continued" 0
+timeout=3
+map "$(server_address stopped)"
 page --pattern=random --seconds=30
 wait_until 30 grep -q fill "$TMP/page"
 kill -STOP "$server"
 SECONDS=0
 ends "server stopped for good" $bus 'use server unix:'
 assert "server stopped for good: after the timeout" \
-	[ "$SECONDS" -ge 2 -a "$SECONDS" -le 8 ]
+	[ "$SECONDS" -ge 2 -a "$SECONDS" -le 30 ]
 kill -KILL "$server"
 
 # Connections that break, are cut, stall, and vanish.
@@ -147,7 +151,7 @@ proxy() {
 }
 start_server proxied --capacity=160M --mlock=no --auth=munge \
 	--address="$address"
-auth=munge
+auth=munge timeout=10
 map "$address"
 page --pattern=random --seconds=6
 wait_until 30 grep -q fill "$TMP/page"
@@ -160,10 +164,12 @@ proxy reset-every 3000000
 page --pattern=seq --passes=1
 ends "a reset every 3 MB" 0
 proxy reset-every 0
+timeout=3
+map "$address"
 page --pattern=random --seconds=30
 wait_until 30 grep -q fill "$TMP/page"
 proxy hole
 SECONDS=0
 ends "network gone" $bus 'use server tcp:'
-assert "network gone: after the timeout" [ "$SECONDS" -le 10 ]
+assert "network gone: after the timeout" [ "$SECONDS" -le 30 ]
 done_testing

@@ -23,7 +23,7 @@ map() {
 page() {
 	local name=$1 out
 	shift
-	out=$(TERAMEM_JOB_MAP=$TMP/map timeout 120 \
+	out=$(TERAMEM_JOB_MAP=$TMP/map timeout 500 \
 		"$BUILD/tests/paging/pagetest" "$@" 2>&1)
 	assert_match "$out" '^ok' "$name"
 	note "$out"
@@ -49,7 +49,7 @@ map 16K 8M lru rr
 TERAMALLOC_LANES=3 page "16K, random, three lanes" --size=$((96 * m)) \
 	--pattern=random --threads=4 --passes=1 --discard
 cd "$TMP" && map 64K 16M lru simple
-out=$(TERAMEM_JOB_MAP=$TMP/map timeout 300 "$BUILD/tests/paging/calls" 2>&1)
+out=$(TERAMEM_JOB_MAP=$TMP/map timeout 500 "$BUILD/tests/paging/calls" 2>&1)
 status=$?
 assert_eq "$status" 0 "what programs do with memory"
 note "$out"

@@ -17,7 +17,7 @@ uid_t peer_server_uid;
 
 int peer_connect(struct peer *peer, const char *address)
 {
-	const struct timeval patience = {.tv_sec = 10};
+	const struct timeval patience = {.tv_sec = 30};
 	struct tm_address list[TM_ADDRESSES_MAX];
 	char why[160];
 	int err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A client that does exactly what it is told, message by message, right or
- * wrong. Blocking; gives up after 10 seconds without an answer.
+ * wrong. Blocking; gives up after 30 seconds without an answer.
  */
 #ifndef TM_TESTS_PEER_H
 #define TM_TESTS_PEER_H

@@ -5,8 +5,10 @@
  * changes hands.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tests/server/harness.h"
@@ -133,7 +135,7 @@ static void test_capacity(void **state)
 		assert_int_equal(peer_reserve(&peer, &addr), 0);
 	start = now_ms();
 	assert_int_equal(peer_reserve(&peer, &addr), TM_STATUS_NO_MEMORY);
-	assert_true(now_ms() - start < 3000);
+	assert_true(now_ms() - start < 15000);
 	assert_int_equal(peer_stat(&peer, &stat), 0);
 	assert_int_equal(tm_le64_to_cpu(stat.reserved_bytes), 1 << 20);
 	assert_int_equal(tm_le64_to_cpu(stat.capacity_bytes), 1 << 20);
@@ -217,6 +219,7 @@ static void test_release_under_way(void **state)
 	static uint8_t data[EXTENT];
 	struct tm_wire_header header;
 	struct peer second;
+	int unread;
 
 	assert_int_equal(peer_reserve(&peer, &msg.addr), 0);
 	assert_int_equal(peer_attach(&second, &peer, 1, 1), 0);
@@ -224,7 +227,11 @@ static void test_release_under_way(void **state)
 	tm_msg_encode(&msg, &header);
 	assert_int_equal(peer_send_raw(&second, &header, sizeof(header)), 0);
 	assert_int_equal(peer_send_raw(&second, data, 1000), 0);
-	sleep_ms(100);
+	/* It has come to the server. */
+	do {
+		sleep_ms(10);
+		assert_return_code(ioctl(second.fd, SIOCOUTQ, &unread), errno);
+	} while (unread);
 	assert_int_equal(peer_release(&peer, msg.addr), TM_STATUS_BAD_MESSAGE);
 	assert_int_equal(peer_send_raw(&second, data, EXTENT - 1000), 0);
 	assert_int_equal(peer_receive(&second, &msg, NULL, 0), 0);

@@ -223,7 +223,7 @@ static int status_of(void (*child)(void *), void *arg)
 	pid_t pid = fork();
 
 	if (!pid) {
-		alarm(20);
+		alarm(100);
 		child(arg);
 		_exit(0);
 	}
