@@ -4,7 +4,8 @@
  *
  * Locks: a shard's lock guards the entries of its blocks, the frames they are
  * in, its lists and its queue. It is innermost: neither an ops function nor the
- * placement is called with it held. So is prefetch_lock, which guards prefetch. What belongs to a lane is not locked.
+ * placement is called with it held. So is prefetch_lock, which guards prefetch.
+ * What belongs to a lane is not locked.
  *
  * A block in a busy state belongs to the lane that put it there (FETCHING and
  * STORING: to the lane whose request it is in). Others may only set flags.

@@ -47,9 +47,9 @@ struct inode *tm_inode_create(void)
 
 static int dispatch_open(struct inode *inode, struct file *file)
 {
-	const struct file_operations *fops =
-		iminor(inode) == MINOR(first_dev) ? &tm_control_fops :
-						    &tm_region_fops;
+	const struct file_operations *fops = iminor(inode) == MINOR(first_dev)
+						     ? &tm_control_fops
+						     : &tm_region_fops;
 
 	replace_fops(file, fops_get(fops));
 	return fops->open(inode, file);
@@ -127,8 +127,8 @@ int tm_space_publish(struct tm_space *space)
 		       GFP_KERNEL);
 	if (err)
 		return -ENOMEM;
-	space->device = device_make(minor, space->config.name, space,
-				    tm_space_groups);
+	space->device =
+		device_make(minor, space->config.name, space, tm_space_groups);
 	if (IS_ERR(space->device)) {
 		xa_erase(&spaces, minor);
 		return PTR_ERR(space->device);
