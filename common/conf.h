@@ -27,6 +27,7 @@ enum tm_conf_key {
 	TM_CONF_DONORS,
 	TM_CONF_DONORS_MAX,
 	TM_CONF_DONOR_PARTITION,
+	TM_CONF_DONOR_NODES,
 	TM_CONF_DONOR_MEM_MAX,
 	TM_CONF_SIZE_MAX,
 	TM_CONF_WAIT_TIME,
@@ -46,6 +47,8 @@ enum tm_conf_origin {
 };
 
 #define TM_CONF_NAME_MAX 64
+#define TM_CONF_NODES_MAX 256 /* no value is longer */
+#define TM_CONF_ENGINE_AUTO 0
 #define TM_CONF_ENGINE_KMOD 1
 
 /**
@@ -55,9 +58,10 @@ enum tm_conf_origin {
  * @block_bytes: 0: chosen by Teramem
  * @policy: 0 lru, 1 fifo
  * @placement: 0 simple, 1 rr
- * @engine: 0 auto, TM_CONF_ENGINE_KMOD, 2 uffd
+ * @engine: TM_CONF_ENGINE_AUTO, TM_CONF_ENGINE_KMOD, 2 uffd
  * @donors: 0: as few as @donor_mem_max allows
  * @donor_partition: "": the job's
+ * @donor_nodes: "": any of that partition
  * @donor_mem_max_bytes, @size_max_bytes: 0: no limit
  * @port_first, @port_last: where servers listen
  * @preload_bytes: smallest allocation that unmodified programs get from remote
@@ -76,6 +80,7 @@ struct tm_conf {
 	uint64_t donors;
 	uint64_t donors_max;
 	char donor_partition[TM_CONF_NAME_MAX];
+	char donor_nodes[TM_CONF_NODES_MAX];
 	uint64_t donor_mem_max_bytes;
 	uint64_t size_max_bytes;
 	uint64_t wait_s;

@@ -13,7 +13,14 @@
 #include "common/conf.h"
 #include "common/size.h"
 
-enum kind { KIND_SIZE, KIND_NUMBER, KIND_CHOICE, KIND_NAME, KIND_PORTS };
+enum kind {
+	KIND_SIZE,
+	KIND_NUMBER,
+	KIND_CHOICE,
+	KIND_NAME,
+	KIND_NODES,
+	KIND_PORTS
+};
 
 #define IN_FILE 1u
 
@@ -66,6 +73,8 @@ static const struct key {
 	[TM_CONF_DONOR_PARTITION] = {"DonorPartition", NULL, NULL, IN_FILE,
 				     KIND_NAME, AT(donor_partition),
 				     .initial = ""},
+	[TM_CONF_DONOR_NODES] = {"DonorNodes", NULL, NULL, IN_FILE, KIND_NODES,
+				 AT(donor_nodes), .initial = ""},
 	[TM_CONF_DONOR_MEM_MAX] = {"DonorMemMax", NULL, NULL, IN_FILE,
 				   KIND_SIZE, AT(donor_mem_max_bytes),
 				   256 << 20, SIZE_LIMIT, .zero = "none",
@@ -85,6 +94,11 @@ static const struct key {
 			     .initial = "off"},
 #undef AT
 };
+
+static bool is_text(const struct key *key)
+{
+	return key->kind == KIND_NAME || key->kind == KIND_NODES;
+}
 
 const char *tm_conf_name(enum tm_conf_key key)
 {
@@ -191,26 +205,34 @@ static int parse_ports(const char *text, uint64_t ports[2], char *why,
 	return -EINVAL;
 }
 
-/* What reaches a command line of ours: a partition's name. */
-static int parse_name(const char *text, char *name, char *why, size_t why_len)
-{
-	size_t len =
-		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST"
-			     "UVWXYZ0123456789._-");
+#define NAME_CHARS                                                             \
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
-	if (len < TM_CONF_NAME_MAX && !text[len] && *text != '-') {
+/* What reaches a command line of ours: a partition's name, a list of nodes. */
+static int parse_name(const struct key *key, const char *text, char *name,
+		      char *why, size_t why_len)
+{
+	bool nodes = key->kind == KIND_NODES;
+	size_t max = nodes ? TM_CONF_NODES_MAX : TM_CONF_NAME_MAX;
+	size_t len = strspn(text, NAME_CHARS);
+
+	if (nodes)
+		len = strspn(text, NAME_CHARS "[],");
+	if (len < max && !text[len] && *text != '-') {
 		strcpy(name, text);
 		return 0;
 	}
-	snprintf(why, why_len, "not the name of a partition");
+	snprintf(why, why_len,
+		 nodes ? "not a list of nodes (like n4,n[7-9])"
+		       : "not the name of a partition");
 	return -EINVAL;
 }
 
 static int parse(const struct key *key, const char *text, void *value,
 		 char *why, size_t why_len)
 {
-	if (key->kind == KIND_NAME)
-		return parse_name(text, value, why, why_len);
+	if (is_text(key))
+		return parse_name(key, text, value, why, why_len);
 	if (key->zero && !strcmp(text, key->zero)) {
 		*(uint64_t *)value = 0;
 		return 0;
@@ -234,9 +256,10 @@ int tm_conf_set(struct tm_conf *conf, enum tm_conf_key key, const char *text,
 	const struct key *k = &keys[key];
 	union {
 		uint64_t number[2];
-		char name[TM_CONF_NAME_MAX];
+		char name[TM_CONF_NODES_MAX];
 	} value;
-	size_t size = k->kind == KIND_NAME    ? sizeof(value.name)
+	size_t size = k->kind == KIND_NAME    ? TM_CONF_NAME_MAX
+		      : k->kind == KIND_NODES ? TM_CONF_NODES_MAX
 		      : k->kind == KIND_PORTS ? sizeof(value.number)
 					      : sizeof(value.number[0]);
 	uint64_t *block = &value.number[0];
@@ -263,7 +286,7 @@ char *tm_conf_format(const struct tm_conf *conf, enum tm_conf_key key,
 	const struct key *k = &keys[key];
 	const uint64_t *value = (const void *)((const char *)conf + k->offset);
 
-	if (k->kind == KIND_NAME)
+	if (is_text(k))
 		snprintf(buf, len, "%s", (const char *)value);
 	else if (k->kind == KIND_PORTS)
 		snprintf(buf, len, "%" PRIu64 "-%" PRIu64, value[0], value[1]);

@@ -44,10 +44,6 @@ static int lane_create(struct tm_pager *p, unsigned int index)
 		lane->io_free[i] = &lane->io[i];
 	}
 	lane->nr_io_free = nr;
-	/* without markers, the window itself has to cover the way there */
-	tm_prefetch_init(&lane->prefetch,
-			 p->config.prefetch_blocks *
-				 (p->config.can_cache ? 1 : 2));
 	return tm_leaf_reserve_fill(&lane->leaves);
 }
 
@@ -108,6 +104,13 @@ int tm_pager_create(const struct tm_pager_config *config,
 		tm_replace_init(&p->shard[i].replace, p->frames.at);
 		p->shard[i].queue_head = TM_NO_BLOCK;
 		p->shard[i].queue_tail = TM_NO_BLOCK;
+	}
+	for (i = 0; i < TM_ZONES; i++) {
+		tm_lock_init(&p->zone[i].lock);
+		/* without markers, the window itself covers the way there */
+		tm_prefetch_init(&p->zone[i].prefetch,
+				 config->prefetch_blocks *
+					 (config->can_cache ? 1 : 2));
 	}
 	for (i = 0; i < config->nr_lanes && !err; i++)
 		err = lane_create(p, i);

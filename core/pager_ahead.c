@@ -71,10 +71,18 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, bool marker)
 void tm_read_ahead(struct tm_lane *lane, u64 block)
 {
 	struct tm_pager *p = lane->pager;
+	struct tm_zone *zone =
+		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
 	u32 i, zeros;
+	bool more;
 
-	if (!tm_prefetch_fault(&lane->prefetch, block, &w))
+	if (!p->config.prefetch_blocks)
+		return;
+	tm_lock_acquire(&zone->lock);
+	more = tm_prefetch_fault(&zone->prefetch, block, &w);
+	tm_lock_release(&zone->lock);
+	if (!more)
 		return;
 	if (1u << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
@@ -84,5 +92,9 @@ void tm_read_ahead(struct tm_lane *lane, u64 block)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0))
 			break;
+	if (i == w.nr)
+		return;
+	tm_lock_acquire(&zone->lock);
 	tm_prefetch_trim(&w, i);
+	tm_lock_release(&zone->lock);
 }

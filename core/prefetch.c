@@ -99,6 +99,11 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 
 void tm_prefetch_trim(struct tm_window *w, u32 nr)
 {
+	struct tm_stream *s = w->stream;
+
+	/* it may have gone on, or made place for another */
+	if (s->start != w->first || s->stride != w->stride || s->size != w->nr)
+		return;
 	/* with none, the first one's fault goes on with the stream */
-	w->stream->size = nr ? nr : 1;
+	s->size = nr ? nr : 1;
 }

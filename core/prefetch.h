@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
- * Prefetch: sees the faults of one lane, finds sequential and strided streams
- * in them, up or down, and says which blocks to fetch ahead. Fetches nothing
- * itself; no lock, one thread at a time.
+ * Prefetch: sees faults, finds sequential and strided streams in them, up or
+ * down, and says which blocks to fetch ahead. Fetches nothing itself; no lock,
+ * one thread at a time.
  */
 #ifndef TM_CORE_PREFETCH_H
 #define TM_CORE_PREFETCH_H
@@ -60,7 +60,11 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 max);
  */
 bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w);
 
-/** tm_prefetch_trim() - only the first @nr of the window could be had */
+/**
+ * tm_prefetch_trim() - only the first @nr of the window could be had
+ *
+ * Other faults may have come since; a stream that has gone on stays as it is.
+ */
 void tm_prefetch_trim(struct tm_window *w, u32 nr);
 
 #endif /* TM_CORE_PREFETCH_H */

@@ -64,10 +64,13 @@ static struct spank_option options[] = {
 #define NR_OPTIONS (sizeof(options) / sizeof(*options))
 
 /* Where a command passes an option on to what it starts. */
-static void variable(const char *option, char *name, size_t len)
+#define PASSED_ON "SLURM_SPANK_"
+
+/* As Slurm names an option's value for job scripts and for steps. */
+static void variable(const char *prefix, const char *option, char *name,
+		     size_t len)
 {
-	snprintf(name, len, "SLURM_SPANK__SLURM_SPANK_OPTION_teramem_%s",
-		 option);
+	snprintf(name, len, "%s_SLURM_SPANK_OPTION_teramem_%s", prefix, option);
 	for (; *name; name++)
 		if (*name == '-')
 			*name = '_';
@@ -81,7 +84,7 @@ void tm_options_forget(bool all)
 	for (i = 0; i < NR_OPTIONS; i++) {
 		if (!all && options[i].val != ROLE)
 			continue;
-		variable(options[i].name, name, sizeof(name));
+		variable(PASSED_ON, options[i].name, name, sizeof(name));
 		unsetenv(name);
 	}
 }
@@ -90,8 +93,48 @@ void tm_options_forget_role(spank_t spank)
 {
 	char name[96];
 
-	variable("teramem-role", name, sizeof(name));
+	variable(PASSED_ON, "teramem-role", name, sizeof(name));
 	spank_unsetenv(spank, name);
+}
+
+int tm_options_give(spank_t spank, const struct tm_conf *conf)
+{
+	char name[96], value[TM_CONF_NAME_MAX];
+	size_t i;
+
+	for (i = 0; i < NR_OPTIONS; i++) {
+		if (options[i].val == ROLE ||
+		    conf->origin[options[i].val] != TM_CONF_FROM_ENVIRONMENT)
+			continue;
+		tm_conf_format(conf, options[i].val, value, sizeof(value));
+		variable("", options[i].name, name, sizeof(name));
+		if (spank_job_control_setenv(spank, name, value, 1) ||
+		    setenv(name, value, 1))
+			return -EIO;
+		variable(PASSED_ON, options[i].name, name, sizeof(name));
+		if (setenv(name, value, 1))
+			return -errno;
+	}
+	return 0;
+}
+
+void tm_options_of_job(enum tm_conf_key key, char *text, size_t len)
+{
+	struct tm_conf conf;
+	char name[96], why[128];
+	const char *value;
+
+	variable(PASSED_ON, tm_conf_option(key), name, sizeof(name));
+	value = getenv(name);
+	*text = '\0';
+	if (!value)
+		return;
+	tm_conf_init(&conf);
+	if (!strcmp(value, "(null)"))
+		value = NULL;
+	if (!tm_conf_set(&conf, key, value, TM_CONF_FROM_COMMAND_LINE, why,
+			 sizeof(why)))
+		tm_conf_format(&conf, key, text, len);
 }
 
 int tm_options_register(spank_t spank)

@@ -5,6 +5,7 @@
  * prolog would drain the node.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "spank/plugin.h"
@@ -57,7 +58,7 @@ HOOK(init)
 		tm_options_forget(true);
 		return tm_options_register(spank);
 	case S_CTX_LOCAL:
-		tm_options_forget(false);
+		tm_options_forget(!getenv("SLURM_JOB_ID"));
 		return tm_options_register(spank);
 	case S_CTX_REMOTE:
 		return tm_options_register(spank);
@@ -70,9 +71,9 @@ HOOK(init_post_opt)
 {
 	switch (spank_context()) {
 	case S_CTX_ALLOCATOR:
-		return tm_submit();
+		return tm_submit(spank);
 	case S_CTX_LOCAL:
-		return tm_submit_step();
+		return tm_submit_step(spank);
 	default:
 		return 0;
 	}

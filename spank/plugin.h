@@ -61,16 +61,29 @@ int tm_options_fetch(spank_t spank, char **argv, unsigned int max);
 void tm_options_forget(bool all);
 void tm_options_forget_role(spank_t spank);
 
+/**
+ * tm_options_give() - as if what the environment says had been typed
+ *
+ * Nodes and steps learn of options only. Returns 0 or -errno.
+ */
+int tm_options_give(spank_t spank, const struct tm_conf *conf);
+
+/** tm_options_of_job() - what the job was given, as tm_conf_format(), or "" */
+void tm_options_of_job(enum tm_conf_key key, char *text, size_t len);
+
 /* ---- submit.c ----------------------------------------------------------- */
 
 /** tm_submit() - sbatch and salloc, all options read; may not return */
-int tm_submit(void);
+int tm_submit(spank_t spank);
 
 /** tm_submit_init() - as they start */
 void tm_submit_init(void);
 
-/** tm_submit_step() - srun */
-int tm_submit_step(void);
+/** tm_submit_step() - srun: in a job or not */
+int tm_submit_step(spank_t spank);
+
+/** tm_submit_lenders() - tells the prolog which components lend; 0 or -errno */
+int tm_submit_lenders(spank_t spank, const char *lenders);
 
 /* ---- script.c ----------------------------------------------------------- */
 

@@ -77,7 +77,7 @@ int tm_script_prolog(spank_t spank)
 	add(&args, "--uid=%u", uid);
 	add(&args, "--gid=%u", gid);
 	add_variable(&args, "leader", "SLURM_HET_JOB_ID");
-	add_variable(&args, "restart", "SLURM_RESTART_COUNT");
+	add_variable(&args, "lenders", "SPANK_" TM_LENDERS_VARIABLE);
 	add_variable(&args, "partition", "SLURM_JOB_PARTITION");
 	add_variable(&args, "node", "SLURMD_NODENAME");
 	ret = tm_helper_run(args.argv, -1);

@@ -19,22 +19,13 @@
 
 #define ADDED_MAX 40
 
-static bool het_check(const struct tm_submission *s, char *why, size_t len)
+static bool het_serves(const struct tm_submission *s)
 {
-	const char *problem = NULL;
-
-	if (s->array)
-		problem = "not possible yet for job arrays: submit each as a "
-			  "job of its own";
-	else if (s->batch && !s->wrap && s->command == s->argc)
-		problem = "not possible yet for a script on standard input: "
-			  "write it to a file, or use --wrap";
-	else if (s->het && !s->het_donor)
-		problem = "this job is heterogeneous already: add a component "
-			  "with --teramem-role=donor (and --nodes, --mem)";
-	if (problem)
-		snprintf(why, len, "%s", problem);
-	return !problem;
+	if (s->het)
+		return *s->lenders;
+	/* The command is run again, and no pipe can be read again. */
+	return !s->array && (s->interactive || s->wrap ||
+			     (s->batch && s->command < s->argc));
 }
 
 struct words {
@@ -93,11 +84,11 @@ static void add_donors(struct words *words, const struct tm_submission *s)
 	add(words, ":");
 	add(words, "--teramem-role=donor");
 	add(words, "--job-name=" TM_DONOR_JOB_NAME);
-	add(words, "--nodes=%" PRIu64, s->donors);
-	add(words, "--ntasks=%" PRIu64, s->donors);
+	add(words, "--nodes=%" PRIu64, s->donors.nr);
+	add(words, "--ntasks=%" PRIu64, s->donors.nr);
 	add(words, "--ntasks-per-node=1");
 	add(words, "--cpus-per-task=1");
-	add(words, "--mem=%" PRIu64 "M", s->donor_mem_bytes >> 20);
+	add(words, "--mem=%" PRIu64 "M", s->donors.mem_bytes >> 20);
 	if (*partition)
 		add(words, "--partition=%s", partition);
 	if (*s->time)
@@ -106,15 +97,14 @@ static void add_donors(struct words *words, const struct tm_submission *s)
 		add(words, "--account=%s", s->account);
 }
 
-static int het_submit(const struct tm_submission *s)
+static int het_submit(spank_t spank, const struct tm_submission *s)
 {
 	struct words front = {.nr = 0}, back = {.nr = 0};
 	char **argv, guard[16];
 	int options = s->command, n = 0;
 
-	/* The user wrote the donors' component: only the nodes decide then. */
 	if (s->het)
-		return 0;
+		return tm_submit_lenders(spank, s->lenders);
 	add_environment(&front, s->conf);
 	add_own(&front, s);
 	add_donors(&back, s);
@@ -142,6 +132,6 @@ static int het_submit(const struct tm_submission *s)
 
 const struct tm_donor_source_ops tm_source_het = {
 	.name = "het",
-	.check = het_check,
+	.serves = het_serves,
 	.submit = het_submit,
 };

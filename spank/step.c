@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * In slurmstepd: gives a job's tasks their remote memory, or refuses to start
- * them; on donors, has the job helper start the server in the job's cgroup.
+ * them; has the job helper start what lives as long as the job, in its cgroup:
+ * on donors the server, on compute nodes what holds the servers.
  *
  * The prolog left one of these files in the job's folder, which is root's:
  * "ready" (its lines are environment variables), "failed" (why), "donor".
@@ -23,6 +24,7 @@
 
 static char refusal[512];
 static bool has_memory;
+static unsigned long prepared_start;
 static int uffd_device = -1;
 
 /* Returns bytes, or -errno; the text ends with a NUL. */
@@ -74,22 +76,29 @@ static void set_environment(spank_t spank, char *text)
 		*value++ = '\0';
 		if (!strcmp(line, "LD_PRELOAD"))
 			preload(spank, value);
-		else if (strcmp(line, "restart"))
+		else if (!strcmp(line, "restart"))
+			prepared_start = strtoul(value, NULL, 10);
+		else
 			spank_setenv(spank, line, value, 1);
 	}
 }
 
-/* Each launch of a batch script has had a prolog of its own, or should have. */
-static bool is_of_this_start(spank_t spank, const char *text)
+/*
+ * Each launch of a batch script has had a prolog of its own, or should have.
+ * Slurm says only in a task's environment which launch it is.
+ */
+static bool is_of_this_start(spank_t spank)
 {
-	uint32_t step = 0, restart = 0;
+	char text[16];
+	uint32_t step = 0;
+	unsigned long start = 0;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) ||
-	    step != SLURM_BATCH_SCRIPT ||
-	    spank_get_item(spank, S_SLURM_RESTART_COUNT, &restart))
+	    step != SLURM_BATCH_SCRIPT)
 		return true;
-	return strncmp(text, "restart=", 8) == 0 &&
-	       strtoul(text + 8, NULL, 10) == restart;
+	if (!spank_getenv(spank, "SLURM_RESTART_COUNT", text, sizeof(text)))
+		start = strtoul(text, NULL, 10);
+	return start == prepared_start;
 }
 
 /* The prolog says why, if it can write to the job's folder at all. */
@@ -123,13 +132,8 @@ int tm_step_user_init(spank_t spank)
 		snprintf(refusal, sizeof(refusal), "%.*s",
 			 (int)sizeof(refusal) - 1, text);
 	} else if (read_file(job, "ready", text, sizeof(text)) > 0) {
-		if (is_of_this_start(spank, text)) {
-			has_memory = true;
-			set_environment(spank, text);
-			return 0;
-		}
-		strcpy(refusal, "the job was started again without a prolog, "
-				"so without remote memory; submit it again");
+		has_memory = true;
+		set_environment(spank, text);
 	} else if (tm_plugin.conf.size_bytes && !tm_plugin.donor &&
 		   read_file(job, "donor", text, sizeof(text)) < 0) {
 		refuse_unprepared(job);
@@ -151,9 +155,15 @@ int tm_step_task_privileged(spank_t spank)
 int tm_step_task(spank_t spank)
 {
 	char number[16];
+	int task = 0;
 
+	if (has_memory && !is_of_this_start(spank))
+		strcpy(refusal, "the job was started again without a prolog, "
+				"so without remote memory; submit it again");
 	if (*refusal) {
-		slurm_error("teramem: %s", refusal);
+		/* Once is enough for all tasks on this node. */
+		if (spank_get_item(spank, S_TASK_ID, &task) || !task)
+			slurm_error("teramem: %s", refusal);
 		return -1;
 	}
 	if (uffd_device >= 0) {
@@ -177,35 +187,48 @@ static pid_t only_child(void)
 }
 
 /*
- * The extern step lives as long as the job on its node, and holds the server's
- * lease: the write end of a pipe, closed by whatever way this process ends.
+ * The extern step lives as long as the job on its node, and holds the lease of
+ * what the job helper starts there: the write end of a pipe, closed by whatever
+ * way this process ends.
  */
 int tm_step_forked(spank_t spank)
 {
-	char text[FILE_MAX_BYTES], job_arg[32], task_arg[32];
-	char *argv[] = {NULL, "donor", job_arg, task_arg, NULL};
+	char text[FILE_MAX_BYTES], numbers[4][32];
+	char *argv[] = {NULL,	    NULL,	numbers[0], numbers[1],
+			numbers[2], numbers[3], NULL};
 	uint32_t job = 0, step = 0;
+	uid_t uid = 0;
+	gid_t gid = 0;
 	int lease[2], ret;
 	pid_t task;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) ||
 	    step != SLURM_EXTERN_CONT ||
 	    spank_get_item(spank, S_JOB_ID, &job) ||
-	    read_file(job, "donor", text, sizeof(text)) <= 0)
+	    spank_get_item(spank, S_JOB_UID, &uid) ||
+	    spank_get_item(spank, S_JOB_GID, &gid))
+		return 0;
+	if (read_file(job, "donor", text, sizeof(text)) > 0)
+		argv[1] = "donor";
+	else if (read_file(job, "ready", text, sizeof(text)) > 0)
+		argv[1] = "keep";
+	else
 		return 0;
 	task = only_child();
 	if (!task || pipe2(lease, O_CLOEXEC)) {
-		slurm_error("teramem: donor of job %" PRIu32 ": %s", job,
+		slurm_error("teramem: %s of job %" PRIu32 ": %s", argv[1], job,
 			    task ? strerror(errno) : "the step has no process");
 		return 0;
 	}
-	snprintf(job_arg, sizeof(job_arg), "--job=%" PRIu32, job);
-	snprintf(task_arg, sizeof(task_arg), "--task=%d", (int)task);
+	snprintf(numbers[0], sizeof(numbers[0]), "--job=%" PRIu32, job);
+	snprintf(numbers[1], sizeof(numbers[1]), "--uid=%u", uid);
+	snprintf(numbers[2], sizeof(numbers[2]), "--gid=%u", gid);
+	snprintf(numbers[3], sizeof(numbers[3]), "--task=%d", (int)task);
 	ret = tm_helper_run(argv, lease[0]);
 	close(lease[0]);
 	if (ret)
-		slurm_error("teramem: donor of job %" PRIu32
+		slurm_error("teramem: %s of job %" PRIu32
 			    ": the job helper ended with %d",
-			    job, ret);
+			    argv[1], job, ret);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "spank/plugin.h"
@@ -18,8 +19,10 @@
 #define SCRIPT_LINE_MAX 4096
 #define ARGS_MAX 256
 
-/* Their short options that take a value; salloc's -W does, sbatch's not. */
+/* Their short options that take a value; sbatch's -W does not. */
 #define WITH_VALUE "AabBcCdDeFGiJLmMnNopPqStTUwx"
+#define WITH_VALUE_SALLOC WITH_VALUE "W"
+#define WITH_VALUE_SRUN "AbBcCdDeFGiJLmMnNopPqrStTwWxZ"
 
 enum wanted {
 	WANT_NODES,
@@ -33,13 +36,14 @@ enum wanted {
 	WANT_MEM,
 	WANT_MEM_PER_CPU,
 	WANT_MEM_PER_GPU,
+	WANT_JOBID,
 	WANT_NR,
 };
 
 static const struct want {
 	const char *name;
 	char letter;
-	const char *variable; /* after SBATCH_ or SALLOC_ */
+	const char *variable; /* after SBATCH_, SALLOC_ or SLURM_ */
 } wants[WANT_NR] = {
 	[WANT_NODES] = {"nodes", 'N', NULL},
 	[WANT_PARTITION] = {"partition", 'p', "PARTITION"},
@@ -52,24 +56,52 @@ static const struct want {
 	[WANT_MEM] = {"mem", 0, "MEM_PER_NODE"},
 	[WANT_MEM_PER_CPU] = {"mem-per-cpu", 0, "MEM_PER_CPU"},
 	[WANT_MEM_PER_GPU] = {"mem-per-gpu", 0, "MEM_PER_GPU"},
+	[WANT_JOBID] = {"jobid", 0, NULL},
 };
 
+/*
+ * @wanted: the component whose values count; @component: that is read now
+ * @lenders: of all components
+ */
 struct found {
 	const char *with_value;
 	const char *value[WANT_NR];
+	unsigned int wanted, component;
 	bool het;
+	char lenders[TM_TEXT_MAX];
 };
 
-/* --partition=x, --partition x, and what getopt takes for short: --part=x */
+static void begin_component(struct found *found)
+{
+	found->het = true;
+	found->component++;
+}
+
+static void take(struct found *found, size_t want, const char *value)
+{
+	size_t used = strlen(found->lenders);
+
+	if (want == WANT_ROLE)
+		snprintf(found->lenders + used, sizeof(found->lenders) - used,
+			 "%s%u", used ? "," : "", found->component);
+	if (found->component == found->wanted)
+		found->value[want] = value;
+}
+
+/*
+ * --partition=x, --partition x, and what getopt takes for short: --part=x, but
+ * not --teramem, which is an option itself.
+ */
 static int long_option(const char *arg, const char *next, struct found *found)
 {
 	size_t len = strcspn(arg, "="), i;
 
 	for (i = 0; i < WANT_NR; i++) {
-		if (len < 3 || len > strlen(wants[i].name) ||
+		if (len < (i == WANT_ROLE ? strlen("teramem-r") : 3) ||
+		    len > strlen(wants[i].name) ||
 		    strncmp(arg, wants[i].name, len))
 			continue;
-		found->value[i] = arg[len] ? arg + len + 1 : next;
+		take(found, i, arg[len] ? arg + len + 1 : next);
 		return arg[len] ? 0 : 1;
 	}
 	return 0;
@@ -86,7 +118,7 @@ static int short_options(const char *arg, const char *next, struct found *found)
 			continue;
 		for (i = 0; i < WANT_NR; i++)
 			if (wants[i].letter == *arg)
-				found->value[i] = value;
+				take(found, i, value);
 		return arg[1] ? 0 : 1;
 	}
 	return 0;
@@ -100,7 +132,7 @@ static void scan(int argc, char **argv, struct found *found)
 		const char *next = i + 1 < argc ? argv[i + 1] : NULL;
 
 		if (!strcmp(argv[i], ":"))
-			found->het = true;
+			begin_component(found);
 		else if (!strncmp(argv[i], "--", 2))
 			i += long_option(argv[i] + 2, next, found);
 		else if (argv[i][0] == '-')
@@ -109,10 +141,11 @@ static void scan(int argc, char **argv, struct found *found)
 }
 
 /* As sbatch does: up to the first line that is neither empty nor a comment. */
-static void scan_script(const char *path, struct found *found)
+static bool scan_script(const char *path, struct found *found)
 {
 	char line[SCRIPT_LINE_MAX], *argv[ARGS_MAX], *text, *p, *q;
 	FILE *file = fopen(path, "re");
+	bool readable = file;
 	int argc;
 
 	while (file && fgets(line, sizeof(line), file)) {
@@ -144,14 +177,15 @@ static void scan_script(const char *path, struct found *found)
 			*q = '\0';
 		}
 		if (argc && !strcmp(argv[0], "hetjob"))
-			found->het = true;
+			begin_component(found);
 		scan(argc, argv, found);
 	}
 	if (file)
 		fclose(file);
+	return readable;
 }
 
-static void scan_environment(bool batch, struct found *found)
+static void scan_environment(const char *prefix, struct found *found)
 {
 	char name[64];
 	size_t i;
@@ -159,8 +193,8 @@ static void scan_environment(bool batch, struct found *found)
 	for (i = 0; i < WANT_NR; i++) {
 		if (!wants[i].variable)
 			continue;
-		snprintf(name, sizeof(name), "%s_%s",
-			 batch ? "SBATCH" : "SALLOC", wants[i].variable);
+		snprintf(name, sizeof(name), "%s_%s", prefix,
+			 wants[i].variable);
 		if (getenv(name))
 			found->value[i] = getenv(name);
 	}
@@ -215,37 +249,59 @@ static void copy(char *to, const char *from)
 	snprintf(to, TM_TEXT_MAX, "%s", from ? from : "");
 }
 
-int tm_submission_read(struct tm_submission *s, int first, int command)
+/* Once more: what was a file is read from its beginning. */
+static bool scan_standard_input(struct found *found)
 {
-	struct found found = {.het = first > 0};
+	struct stat st;
+
+	return !fstat(STDIN_FILENO, &st) && S_ISREG(st.st_mode) &&
+	       scan_script("/proc/self/fd/0", found);
+}
+
+int tm_submission_read(struct tm_submission *s, unsigned int component,
+		       int command)
+{
+	struct found found = {.wanted = component};
 	const char *name;
+	bool more;
 	int err;
 
 	err = read_command_line(s);
 	if (err)
 		return err;
 	name = strrchr(s->argv[0], '/');
-	s->batch = !strcmp(name ? name + 1 : s->argv[0], "sbatch");
-	found.with_value = s->batch ? WITH_VALUE : WITH_VALUE "W";
+	name = name ? name + 1 : s->argv[0];
+	s->batch = !strcmp(name, "sbatch");
+	s->interactive = !strcmp(name, "salloc");
+	found.with_value = s->batch	    ? WITH_VALUE
+			   : s->interactive ? WITH_VALUE_SALLOC
+					    : WITH_VALUE_SRUN;
 	s->command = command < s->argc ? command : s->argc;
-	if (s->command < s->argc && !strcmp(s->argv[s->command], ":"))
-		scan(s->argc - s->command, s->argv + s->command, &found);
-	else if (s->batch && s->command < s->argc)
+	more = s->command < s->argc && !strcmp(s->argv[s->command], ":");
+	if (s->batch && s->command == s->argc)
+		s->unread = !scan_standard_input(&found);
+	else if (s->batch && !more && !component)
 		scan_script(s->argv[s->command], &found);
-	scan_environment(s->batch, &found);
-	scan(s->command - first - 1, s->argv + first + 1, &found);
+	scan_environment(s->batch	  ? "SBATCH"
+			 : s->interactive ? "SALLOC"
+					  : "SLURM",
+			 &found);
+	found.component = 0;
+	scan((more ? s->argc : s->command) - 1, s->argv + 1, &found);
 
 	s->nodes = most_nodes(found.value[WANT_NODES]);
 	copy(s->partition, found.value[WANT_PARTITION]);
 	s->partition[strcspn(s->partition, ",")] = '\0';
 	copy(s->time, found.value[WANT_TIME]);
 	copy(s->account, found.value[WANT_ACCOUNT]);
+	copy(s->lenders, found.lenders);
 	s->array = found.value[WANT_ARRAY];
 	s->wrap = found.value[WANT_WRAP];
+	s->unread &= !s->wrap;
+	s->inside = !s->batch && !s->interactive && found.value[WANT_JOBID];
 	s->name = found.value[WANT_NAME];
 	s->mem = found.value[WANT_MEM] || found.value[WANT_MEM_PER_CPU] ||
 		 found.value[WANT_MEM_PER_GPU];
 	s->het = found.het;
-	s->het_donor = found.value[WANT_ROLE];
 	return 0;
 }

@@ -5,18 +5,14 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <slurm/slurm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/size.h"
 #include "spank/plugin.h"
 #include "spank/source.h"
-
-#define MIB (1ULL << 20)
 
 static bool again; /* the command that a source made of the user's */
 
@@ -79,40 +75,14 @@ static int look_up_partition(struct tm_submission *s,
 	return cluster_default_mem(&s->default_mem);
 }
 
-static int size_donors(struct tm_submission *s)
+static uint32_t count_nodes(const char *list)
 {
-	const struct tm_conf *conf = s->conf;
-	uint64_t size = tm_whole_extents(conf->size_bytes);
-	uint64_t total = size * s->nodes, most = conf->donor_mem_max_bytes;
-	uint64_t room, share;
-	char text[2][32];
+	hostlist_t nodes = slurm_hostlist_create(list);
+	int nr = nodes ? slurm_hostlist_count(nodes) : 0;
 
-	s->donors = conf->donors ? conf->donors : 1;
-	room = most ? most - TM_DONOR_OVERHEAD : 0;
-	if (!conf->donors && most && total > room)
-		s->donors = (total + room - 1) / room;
-	share = tm_whole_extents((total + s->donors - 1) / s->donors);
-	s->donor_mem_bytes = (share + TM_DONOR_OVERHEAD + MIB - 1) & ~(MIB - 1);
-	tm_size_format(s->donor_mem_bytes, text[0], sizeof(text[0]));
-	if (most && s->donor_mem_bytes > most) {
-		slurm_error(
-			"teramem: %" PRIu64
-			" donors of %s each: at most %s each are allowed here "
-			"(DonorMemMax in %s): use more --teramem-donors",
-			s->donors, text[0],
-			tm_size_format(most, text[1], sizeof(text[1])),
-			tm_plugin.conf_path);
-		return -1;
-	}
-	if (s->donors > conf->donors_max) {
-		slurm_error("teramem: %" PRIu64
-			    " donors are needed, at most %" PRIu64
-			    " are allowed here (DonorsMax in %s): use a "
-			    "smaller --teramem",
-			    s->donors, conf->donors_max, tm_plugin.conf_path);
-		return -1;
-	}
-	return 0;
+	if (nodes)
+		slurm_hostlist_destroy(nodes);
+	return nr > 0 ? (uint32_t)nr : 0;
 }
 
 /* Slurm would let a job wait for ever for more nodes than there are. */
@@ -121,19 +91,25 @@ static int check_donor_partition(const struct tm_submission *s,
 {
 	const char *own = s->conf->donor_partition;
 	const char *name = *own ? own : s->partition;
-	/* The job's first node is no donor. */
-	uint64_t wanted = s->donors + !strcmp(name, s->partition);
-	uint32_t i;
+	const char *named = s->conf->donor_nodes;
+	uint64_t wanted = s->donors.nr;
+	uint32_t i, there;
 
 	for (i = 0; i < all->record_count; i++) {
 		if (strcmp(all->partition_array[i].name, name))
 			continue;
-		if (wanted <= all->partition_array[i].total_nodes)
+		there = *named ? count_nodes(named)
+			       : all->partition_array[i].total_nodes;
+		/* The job's first node is no donor. */
+		if (!*named && !strcmp(name, s->partition))
+			wanted++;
+		if (wanted <= there)
 			return 0;
-		slurm_error("teramem: %" PRIu64 " donors: partition %s has %u "
-			    "nodes: use fewer --teramem-donors",
-			    s->donors, name,
-			    all->partition_array[i].total_nodes);
+		slurm_error("teramem: %" PRIu64 " donors: %s %s has %u nodes: "
+			    "use fewer --teramem-donors",
+			    s->donors.nr,
+			    *named ? "DonorNodes of partition" : "partition",
+			    *named ? s->partition : name, there);
 		return -1;
 	}
 	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",
@@ -160,67 +136,116 @@ static int check_alone(void)
 static int settle(struct tm_submission *s, const partition_info_msg_t *all)
 {
 	struct tm_conf *conf = &tm_plugin.conf;
+	const char *path = tm_plugin.conf_path;
 	char error[512];
 
+	/* Which partition only the script says: the nodes will check. */
+	if (s->unread && !*s->partition)
+		return tm_conf_load(conf, path, NULL, error, sizeof(error))
+			       ? refuse(error)
+			       : 0;
 	if (look_up_partition(s, all))
 		return -1;
-	if (tm_conf_load(conf, tm_plugin.conf_path, s->partition, error,
-			 sizeof(error)) ||
+	if (tm_conf_load(conf, path, s->partition, error, sizeof(error)) ||
 	    tm_conf_check(conf, error, sizeof(error)))
 		return refuse(error);
-	if (conf->engine == TM_CONF_ENGINE_KMOD)
-		return refuse(
-			"--teramem-engine=kmod: not possible yet: use uffd");
-	if (s->het) /* then it says itself who the donors are */
+	if (*s->lenders) /* then it says itself who the donors are */
 		return 0;
-	if (size_donors(s))
-		return -1;
+	if (tm_size_donors(conf, path, s->nodes, &s->donors, error,
+			   sizeof(error)))
+		return refuse(error);
 	return check_donor_partition(s, all);
 }
 
-int tm_submit(void)
+/* A step has what its job was given; anything else would be ignored. */
+static int check_step(void)
 {
-	const struct tm_donor_source_ops *source = &tm_source_het;
+	const struct tm_conf *conf = &tm_plugin.conf;
+	char given[TM_CONF_NAME_MAX], job[TM_CONF_NAME_MAX];
+	enum tm_conf_key key;
+
+	if (tm_plugin.donor)
+		return refuse("--teramem-role: is for a component of a job, "
+			      "not for a step");
+	for (key = 0; key < TM_CONF_NR_KEYS; key++) {
+		if (conf->origin[key] != TM_CONF_FROM_COMMAND_LINE)
+			continue;
+		tm_conf_format(conf, key, given, sizeof(given));
+		tm_options_of_job(key, job, sizeof(job));
+		if (!strcmp(given, job))
+			continue;
+		slurm_error("teramem: --%s=%s: steps have what their job was "
+			    "given, %s: give the option to sbatch or salloc",
+			    tm_conf_option(key), given,
+			    *job ? job : "which is nothing");
+		return -1;
+	}
+	return 0;
+}
+
+static const struct tm_donor_source_ops *
+choose_source(const struct tm_submission *s)
+{
+	static const struct tm_donor_source_ops *const sources[] = {
+		&tm_source_static,
+		&tm_source_het,
+		&tm_source_companion,
+	};
+	size_t i = 0;
+
+	while (!sources[i]->serves(s))
+		i++;
+	return sources[i];
+}
+
+int tm_submit_lenders(spank_t spank, const char *lenders)
+{
+	return spank_job_control_setenv(spank, TM_LENDERS_VARIABLE, lenders, 1)
+		       ? -EIO
+		       : 0;
+}
+
+int tm_submit(spank_t spank)
+{
+	const struct tm_donor_source_ops *source;
 	struct tm_conf *conf = &tm_plugin.conf;
 	struct tm_submission s = {.conf = conf};
 	partition_info_msg_t *all = NULL;
+	static unsigned int components;
 	static int next;
+	unsigned int component = components++;
 	char error[512] = "";
-	int first = next, err;
+	int err;
 
 	/* Slurm has getopt read each component from its ":" on. */
 	next += optind;
-	if (again || tm_plugin.donor)
+	if (tm_plugin.donor)
 		return 0;
+	if (again)
+		return tm_submit_lenders(spank, "1");
 	if (tm_conf_environment(conf, error, sizeof(error)))
 		return refuse(error);
 	if (!conf->size_bytes)
 		return check_alone();
-	if (tm_submission_read(&s, first, next))
+	if (tm_submission_read(&s, component, next))
 		return refuse("cannot read the command line");
-	if (!source->check(&s, error, sizeof(error)))
-		return refuse(error);
+	if (s.inside)
+		return check_step();
 	if (slurm_load_partitions(0, &all, SHOW_ALL))
 		return no_controller("partitions");
 	err = settle(&s, all);
 	slurm_free_partition_info_msg(all);
 	if (err)
 		return err;
-	err = source->submit(&s);
+	source = choose_source(&s);
+	err = source->submit(spank, &s);
 	if (err)
-		slurm_error("teramem: start the command again with donors: %s",
+		slurm_error("teramem: get donors (%s): %s", source->name,
 			    strerror(-err));
 	return err;
 }
 
-int tm_submit_step(void)
+int tm_submit_step(spank_t spank)
 {
-	const char *size = getenv("TERAMEM");
-
-	if (getenv("SLURM_JOB_ID"))
-		return 0;
-	if (!tm_plugin.given && !(size && *size))
-		return 0;
-	return refuse("not possible yet for srun outside a job: use salloc, or "
-		      "sbatch");
+	return getenv("SLURM_JOB_ID") ? check_step() : tm_submit(spank);
 }

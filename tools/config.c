@@ -39,7 +39,7 @@ static void format_origin(const struct tm_conf *conf, enum tm_conf_key key,
 static void print(const struct tm_conf *conf, const char *path,
 		  const char *partition)
 {
-	char value[TM_CONF_NAME_MAX], origin[PATH_MAX + 128];
+	char value[TM_CONF_NODES_MAX], origin[PATH_MAX + 128];
 	enum tm_conf_key key;
 
 	printf("%-15s %-12s %-21s %s\n", "SETTING", "VALUE", "OPTION",

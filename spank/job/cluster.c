@@ -19,43 +19,44 @@ static int complain(char *error, size_t len, const char *action)
 	return -EIO;
 }
 
-/*
- * Those named as donors, if any are; else all the other components, since a
- * user who writes them may have called them anything.
- */
-static bool lends(const job_info_msg_t *all, const job_info_t *component,
-		  const struct tm_job_request *r)
+/* Whether @lenders, "1,3", names the component. */
+static bool lends(const char *lenders, const job_info_t *component)
 {
-	bool named = false;
-	uint32_t i;
+	char *end;
 
-	for (i = 0; i < all->record_count; i++)
-		named |= all->job_array[i].name &&
-			 !strcmp(all->job_array[i].name, TM_DONOR_JOB_NAME);
-	return component->job_id != r->job &&
-	       (!named || !strcmp(component->name ? component->name : "",
-				  TM_DONOR_JOB_NAME));
+	for (; lenders && *lenders; lenders = end + (*end == ',')) {
+		if (strtoul(lenders, &end, 10) == component->het_job_offset)
+			return true;
+		if (*end && *end != ',')
+			break;
+	}
+	return false;
 }
 
-static int add_nodes(struct tm_cluster_job *job, const char *list, char *error,
+static int add_donor(struct tm_cluster_job *job, const char *name, char *error,
 		     size_t len)
+{
+	struct tm_node *node = &job->donor[job->nr_donors];
+
+	if (job->nr_donors == TM_NODES_MAX ||
+	    strlen(name) >= sizeof(node->name)) {
+		snprintf(error, len, "more than %d donors", TM_NODES_MAX);
+		return -E2BIG;
+	}
+	strcpy(node->name, name);
+	job->nr_donors++;
+	return tm_cluster_address(name, node->address, error, len);
+}
+
+int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
+			  char *error, size_t len)
 {
 	hostlist_t hosts = slurm_hostlist_create(list);
 	char *name;
 	int err = 0;
 
 	while (!err && hosts && (name = slurm_hostlist_shift(hosts))) {
-		struct tm_node *node = &job->donor[job->nr_donors];
-
-		if (job->nr_donors == TM_NODES_MAX ||
-		    strlen(name) >= sizeof(node->name)) {
-			snprintf(error, len, "more than %d donors",
-				 TM_NODES_MAX);
-			err = -E2BIG;
-		} else {
-			strcpy(node->name, name);
-			job->nr_donors++;
-		}
+		err = add_donor(job, name, error, len);
 		free(name);
 	}
 	if (hosts)
@@ -63,16 +64,44 @@ static int add_nodes(struct tm_cluster_job *job, const char *list, char *error,
 	return err;
 }
 
-static uint64_t memory_of(const job_info_t *component)
+/* --mem=0 means all of the node, where memory is scheduled at all. */
+static int read_node_memory(const char *node, uint64_t *mib)
+{
+	slurm_conf_t *conf = NULL;
+	node_info_msg_t *nodes = NULL;
+	bool scheduled;
+
+	if (!node || slurm_load_ctl_conf(0, &conf))
+		return -EIO;
+	scheduled = conf->select_type_param & CR_MEMORY;
+	slurm_free_ctl_conf(conf);
+	if (!scheduled)
+		return 0;
+	if (slurm_load_node_single(&nodes, (char *)node, SHOW_ALL))
+		return -EIO;
+	if (nodes->record_count == 1)
+		*mib = nodes->node_array[0].real_memory -
+		       nodes->node_array[0].mem_spec_limit;
+	slurm_free_node_info_msg(nodes);
+	return 0;
+}
+
+static int read_memory(const job_info_t *component,
+		       const struct tm_job_request *r,
+		       struct tm_cluster_job *job, char *error, size_t len)
 {
 	uint64_t mib = component->pn_min_memory;
 
 	if (mib == NO_VAL64)
-		return 0;
-	if (mib & MEM_PER_CPU)
+		mib = 0;
+	else if (!mib && read_node_memory(r->node, &mib))
+		return complain(error, len,
+				"ask the controller for the node's memory");
+	else if (mib & MEM_PER_CPU)
 		mib = (mib & ~MEM_PER_CPU) * component->num_cpus /
 		      (component->num_nodes ? component->num_nodes : 1);
-	return mib << 20;
+	job->memory_bytes = mib << 20;
+	return 0;
 }
 
 static int read_components(const job_info_msg_t *all,
@@ -86,14 +115,16 @@ static int read_components(const job_info_msg_t *all,
 		const job_info_t *component = &all->job_array[i];
 
 		if (component->job_id == r->job) {
-			job->memory_bytes = memory_of(component);
 			job->nodes = component->num_nodes;
+			job->restart = component->restart_cnt;
+			err = read_memory(component, r, job, error, len);
+		} else if (lends(r->lenders, component)) {
+			err = component->nodes && *component->nodes
+				      ? tm_cluster_add_donors(job,
+							      component->nodes,
+							      error, len)
+				      : -EAGAIN;
 		}
-		if (!lends(all, component, r))
-			continue;
-		if (!component->nodes || !*component->nodes)
-			return -EAGAIN;
-		err = add_nodes(job, component->nodes, error, len);
 	}
 	return err;
 }
@@ -117,23 +148,67 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 	return err;
 }
 
+int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len)
+{
+	slurm_conf_t *conf = NULL;
+	uint64_t limit_s;
+
+	if (slurm_load_ctl_conf(0, &conf))
+		return complain(error, len,
+				"ask the controller for its configuration");
+	/* For the donors' nodes, and once more for their servers. */
+	limit_s = conf->prolog_epilog_timeout / 2;
+	if (conf->prolog_epilog_timeout != NO_VAL16 && *wait_s >= limit_s)
+		*wait_s = limit_s > 2 ? limit_s - 2 : 1;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
 int tm_cluster_job(const struct tm_job_request *r, struct tm_cluster_job *job,
 		   char *error, size_t len)
 {
 	job_info_msg_t *all = NULL;
-	unsigned int i;
 	int err;
 
 	memset(job, 0, sizeof(*job));
-	if (slurm_load_job(&all, r->leader ? r->leader : r->job,
-			   SHOW_ALL | SHOW_DETAIL))
+	if (slurm_load_job(&all, r->leader, SHOW_ALL | SHOW_DETAIL))
 		return complain(error, len, "ask the controller for the job");
 	err = read_components(all, r, job, error, len);
 	slurm_free_job_info_msg(all);
-	if (r->donor) /* of its own component only the memory matters */
-		return err == -EAGAIN ? 0 : err;
-	for (i = 0; i < job->nr_donors && !err; i++)
-		err = tm_cluster_address(job->donor[i].name,
-					 job->donor[i].address, error, len);
 	return err;
+}
+
+/* Jobs that are over are kept for a while by the controller. */
+static bool is_there(const job_info_t *job, const char *node)
+{
+	uint32_t state = job->job_state & JOB_STATE_BASE;
+	hostlist_t hosts;
+	bool there;
+
+	if (job->job_state & JOB_COMPLETING)
+		return true;
+	if (state != JOB_RUNNING && state != JOB_SUSPENDED)
+		return false;
+	if (!*node)
+		return true;
+	hosts = slurm_hostlist_create(job->nodes);
+	there = !hosts || slurm_hostlist_find(hosts, node) >= 0;
+	if (hosts)
+		slurm_hostlist_destroy(hosts);
+	return there;
+}
+
+int tm_cluster_has(uint32_t job, const char *node)
+{
+	job_info_msg_t *all = NULL;
+	int found = 0;
+	uint32_t i;
+
+	if (slurm_load_job(&all, job, SHOW_ALL | SHOW_DETAIL))
+		return slurm_get_errno() == ESLURM_INVALID_JOB_ID ? 0 : -EIO;
+	for (i = 0; i < all->record_count; i++)
+		if (all->job_array[i].job_id == job)
+			found |= is_there(&all->job_array[i], node);
+	slurm_free_job_info_msg(all);
+	return found;
 }

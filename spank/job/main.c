@@ -17,6 +17,7 @@ enum option_key {
 	OPT_ROLE = TM_CONF_NR_KEYS,
 	OPT_JOB,
 	OPT_LEADER,
+	OPT_LENDERS,
 	OPT_RESTART,
 	OPT_UID,
 	OPT_GID,
@@ -24,6 +25,7 @@ enum option_key {
 	OPT_NODE,
 	OPT_CONF,
 	OPT_TASK,
+	OPT_DRY_RUN,
 	OPT_NR,
 };
 
@@ -31,6 +33,7 @@ static const char *const own_options[] = {
 	[OPT_ROLE - OPT_ROLE] = "teramem-role",
 	[OPT_JOB - OPT_ROLE] = "job",
 	[OPT_LEADER - OPT_ROLE] = "leader",
+	[OPT_LENDERS - OPT_ROLE] = "lenders",
 	[OPT_RESTART - OPT_ROLE] = "restart",
 	[OPT_UID - OPT_ROLE] = "uid",
 	[OPT_GID - OPT_ROLE] = "gid",
@@ -38,6 +41,7 @@ static const char *const own_options[] = {
 	[OPT_NODE - OPT_ROLE] = "node",
 	[OPT_CONF - OPT_ROLE] = "conf",
 	[OPT_TASK - OPT_ROLE] = "task",
+	[OPT_DRY_RUN - OPT_ROLE] = "dry-run",
 };
 
 static int number(const char *text, uint32_t *value)
@@ -68,8 +72,14 @@ static int take(struct tm_job_request *r, int key, const char *arg)
 	case OPT_NODE:
 		r->node = arg;
 		return 0;
+	case OPT_LENDERS:
+		r->lenders = arg;
+		return 0;
 	case OPT_CONF:
 		r->conf_path = arg;
+		return 0;
+	case OPT_DRY_RUN:
+		r->dry_run = true;
 		return 0;
 	}
 	err = number(arg, &n);
@@ -123,7 +133,7 @@ static int parse(int argc, char **argv, struct tm_job_request *r)
 						  : own_options[key - OPT_ROLE];
 
 		if (name)
-			options[n++] = (struct option){name, required_argument,
+			options[n++] = (struct option){name, key != OPT_DRY_RUN,
 						       NULL, 256 + key};
 	}
 	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
@@ -134,7 +144,7 @@ static int parse(int argc, char **argv, struct tm_job_request *r)
 		else if (take(r, key - 256, optarg))
 			return -EINVAL;
 	}
-	return optind == argc && r->job ? 0 : -EINVAL;
+	return optind == argc ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
@@ -142,25 +152,34 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(struct tm_job_request *request);
+		bool as_user, of_all;
 	} commands[] = {
-		{"prolog", tm_prolog},
-		{"epilog", tm_epilog},
-		{"donor", tm_donor},
+		{"prolog", tm_prolog, false, false},
+		{"epilog", tm_epilog, false, false},
+		{"donor", tm_donor, false, false},
+		{"keep", tm_keep, false, false},
+		{"hold", tm_hold, true, false},
+		{"sweep", tm_cleanup, false, true},
 	};
 	static struct tm_job_request request = {.conf_path = ""};
-	size_t i;
+	size_t i = 0;
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	umask(022);
 	opterr = 0;
 	tm_conf_init(&request.conf);
-	if (geteuid() || argc < 2 || parse(argc - 1, argv + 1, &request)) {
+	while (argc > 1 && i < sizeof(commands) / sizeof(*commands) &&
+	       strcmp(argv[1], commands[i].name))
+		i++;
+	if (argc < 2 || i == sizeof(commands) / sizeof(*commands) ||
+	    parse(argc - 1, argv + 1, &request) ||
+	    (geteuid() && !commands[i].as_user) ||
+	    commands[i].of_all == !!request.job) {
 		tm_err("teramem-job: is for Slurm's plugin to use; see "
 		       "spank_teramem(8)");
 		return 2;
 	}
-	for (i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].run(&request) ? 1 : 0;
-	return 2;
+	if (!request.leader)
+		request.leader = request.job;
+	return commands[i].run(&request) ? 1 : 0;
 }

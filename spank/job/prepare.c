@@ -42,8 +42,9 @@ static int read_settings(struct tm_job_request *r)
 	return tm_conf_check(&r->conf, r->error, sizeof(r->error));
 }
 
-/* Its donors may start a moment later than a component. */
-static int ask_cluster(struct tm_job_request *r, struct tm_cluster_job *job)
+/* Components start a moment one after the other. */
+static int await_components(struct tm_job_request *r,
+			    struct tm_cluster_job *job)
 {
 	const struct timespec pause = {0, PAUSE_NS};
 	uint64_t tries = r->conf.wait_s * 1000000000ULL / PAUSE_NS;
@@ -115,17 +116,22 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	const struct tm_conf *conf = &r->conf;
 	int err;
 
-	if (!r->leader)
-		return fail(r, -EINVAL,
-			    "the job has no donors: give --teramem to sbatch "
-			    "or salloc");
-	err = ask_cluster(r, &job);
+	err = tm_cluster_limit_wait(&r->conf.wait_s, r->error,
+				    sizeof(r->error));
+	if (!err)
+		err = await_components(r, &job);
+	r->restart = job.restart;
+	if (!err)
+		err = choose_local(r, &job, &map->local_bytes);
+	if (!err && !r->lenders)
+		err = tm_companion_get(r, &job);
 	if (err)
 		return err;
 	if (!job.nr_donors)
 		return fail(r, -EINVAL, "no component of the job lends memory");
 	*map = (struct tm_map){
 		.job = r->leader,
+		.local_bytes = map->local_bytes,
 		.size_bytes = tm_whole_extents(conf->size_bytes),
 		.block_bytes =
 			conf->block_bytes ? conf->block_bytes : BLOCK_BYTES,
@@ -135,10 +141,8 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		.rr = conf->placement,
 		.nr_servers = job.nr_donors,
 	};
-	err = choose_local(r, &job, &map->local_bytes);
-	if (!err)
-		err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
-				     map->server, r->error, sizeof(r->error));
+	err = tm_wait_donors(r, &job, (unsigned int)conf->wait_s * 1000,
+			     map->server, r->error, sizeof(r->error));
 	if (!err)
 		err = check_capacity(r, &job, map);
 	if (!err)
@@ -154,7 +158,8 @@ static int hand_over(const struct tm_job_request *r, const char *path, int err)
 static int write_files(struct tm_job_request *r, const struct tm_map *map)
 {
 	char map_path[PATH_MAX], job_path[PATH_MAX], library[PATH_MAX];
-	char text[4 * PATH_MAX];
+	char device[PATH_MAX];
+	char text[5 * PATH_MAX];
 	int err, n;
 
 	tm_job_folder_path(r->job, "map", map_path);
@@ -166,6 +171,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 					      map->local_bytes));
 	if (err)
 		return fail(r, err, "write %s: %s", map_path, strerror(-err));
+	err = tm_agent_start(r, map, device);
+	if (err)
+		return err;
 	n = snprintf(text, sizeof(text),
 		     "restart=%" PRIu32 "\n"
 		     "TERAMEM_JOB_MAP=%s\n"
@@ -176,6 +184,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 		     "TERAMEM_JOB_DONORS=%u\n",
 		     r->restart, map_path, job_path, map->size_bytes,
 		     map->local_bytes, map->block_bytes, map->nr_servers);
+	if (*device)
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      "TERAMEM_JOB_DEVICE=%s\n", device);
 	if (r->conf.preload_bytes) {
 		if (tm_path_find("allocator/libteramalloc-preload.so", library))
 			return fail(r, -ENOENT,
@@ -220,25 +231,32 @@ static int prepare_donor(struct tm_job_request *r)
 			    "a donor needs a --mem of at least 68M, and a "
 			    "Slurm that schedules memory (CR_Core_Memory)");
 	snprintf(text, sizeof(text),
-		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
+		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64
+		 " %" PRIu64 " %" PRIu64 " %s\n",
 		 r->leader, r->uid, r->gid,
 		 (job.memory_bytes - TM_DONOR_OVERHEAD) &
 			 ~(TM_EXTENT_BYTES - 1),
-		 r->conf.port_first, r->conf.port_last, address);
+		 r->conf.port_first, r->conf.port_last, r->conf.wait_s,
+		 r->conf.timeout_s, address);
 	err = tm_job_folder_write(r->job, "donor", text);
 	return err ? fail(r, err, "write donor: %s", strerror(-err)) : 0;
 }
 
 int tm_prolog(struct tm_job_request *r)
 {
-	int err = tm_job_folder_make(r->job);
+	int err;
 
+	tm_sweep(r->job);
+	err = tm_job_folder_make(r->job);
 	if (err)
 		return err;
+	if (r->node)
+		tm_job_folder_write(r->job, "node", r->node);
 	err = read_settings(r);
 	if (!err)
 		err = r->donor ? prepare_donor(r) : prepare_compute(r);
 	if (err) {
+		tm_companion_end(r->job);
 		tm_err("job %" PRIu32 ": %s", r->job, r->error);
 		tm_job_folder_write(r->job, "failed", r->error);
 	}
@@ -247,6 +265,8 @@ int tm_prolog(struct tm_job_request *r)
 
 int tm_epilog(struct tm_job_request *r)
 {
+	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
+	tm_agent_ended(r->job);
 	return 0;
 }

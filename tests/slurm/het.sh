@@ -102,12 +102,6 @@ refused "many donors" "donors are needed, at most 3" \
 	sbatch -p small --teramem=2G --wrap true
 refused "a partition of donors that does not exist" "no partition nowhere" \
 	sbatch -p bad --teramem=1G --wrap true
-refused "the kernel engine" "kmod: not possible yet" \
-	sbatch --teramem=1G --teramem-engine=kmod --wrap true
-refused "an array" "job arrays" sbatch --teramem=1G --array=1-2 --wrap true
-refused "a script on standard input" "standard input" \
-	sh -c '(echo "#!/bin/sh"; echo true) | sbatch --teramem=1G'
-refused "srun outside a job" "srun outside a job" srun --teramem=1G true
 printf 'BlockSize=1M\nBlocksize=3\n' >"$conf"
 refused "a bad value in teramem.conf" "$conf:2: BlockSize=3" \
 	sbatch --teramem=1G --wrap true
@@ -196,6 +190,10 @@ assert_match "$(job local --teramem=64M --mem=100 --teramem-local=200M true)" \
 	"teramem-local=200M: not less than the job's memory" \
 	"more local memory than the job has is refused"
 assert "and fails the job" test "$(cat local.status)" -ne 0
+[ -e /dev/teramem-control ] ||
+	assert_match "$(job module --teramem=64M --teramem-engine=kmod true)" \
+		"kernel engine: load module teramem: none for this kernel; build" \
+		"the kernel engine is refused on nodes without the module"
 
 assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
 	sort | paste -sd ' ')" "teramem-donors wrap" \
@@ -204,13 +202,12 @@ assert_eq "$(run sbatch -W -o own.out --teramem=64M : --teramem-role=donor \
 	-N2 --mem=150 --wrap 'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' \
 	>/dev/null 2>&1; paste -sd ' ' own.out)" "84M 84M" \
 	"a user's own component of donors"
-refused "a heterogeneous job without donors" "teramem-role=donor" \
-	sbatch --teramem=64M : -N1 --wrap true
 assert_match "$(job nested --teramem=64M \
 	'sbatch -o /dev/null --wrap true >&2; squeue -h -o %i | grep -v +')" \
 	'^[0-9]+$' "a job that a job submits has no donors for that"
 assert_match "$(job late-step 'srun --teramem=64M echo "it ran"')" \
-	"give --teramem to sbatch" "a step cannot ask for remote memory"
+	"given, which is nothing: give the option to sbatch" \
+	"a step cannot ask for remote memory"
 assert_eq "$(grep -c 'it ran' late-step.out)" 0 "and does not run without"
 
 # --- a job's end, and that of its parts --------------------------------------

@@ -60,6 +60,8 @@ static void test_refused(void **state)
 				   "least 64 ports (like 21000-24999)");
 	refuses("DonorPartition=a;b",
 		"1: DonorPartition=a;b: not the name of a partition");
+	refuses("DonorNodes=n1;n2", "1: DonorNodes=n1;n2: not a list of nodes "
+				    "(like n4,n[7-9])");
 	refuses("DonorPartition=--uid=0",
 		"1: DonorPartition=--uid=0: not the name of a partition");
 	refuses("Size=1G",
@@ -144,6 +146,7 @@ static void test_format(void **state)
 		{TM_CONF_ENGINE, "uffd", "uffd"},
 		{TM_CONF_PORTS, "3000-4000", "3000-4000"},
 		{TM_CONF_DONOR_PARTITION, "a.b-c_1", "a.b-c_1"},
+		{TM_CONF_DONOR_NODES, "n4,n[7-9]", "n4,n[7-9]"},
 	};
 	char why[128], text[TM_CONF_NAME_MAX];
 	struct tm_conf conf;

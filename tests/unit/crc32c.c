@@ -64,9 +64,9 @@ static void published_vectors(void **state)
 
 static void all_ways_agree(void **state)
 {
-	static const size_t lengths[] = {1,    7,    8,	   9,	 4079,
-					 4080, 4081, 4088, 4096, 8159,
-					 8160, 8161, 12288};
+	static const size_t lengths[] = {
+		1,    7,    8,	  9,	255,  256,  257,  511,	512,  600,
+		4079, 4080, 4081, 4088, 4096, 8159, 8160, 8161, 12288};
 	size_t i, at;
 
 	fill(1);
@@ -81,6 +81,14 @@ static void all_ways_agree(void **state)
 			assert_int_equal(
 				right,
 				crc32c_portable(seed, buffer + at, lengths[i]));
+#if defined(__x86_64__)
+			if (!__builtin_cpu_supports("sse4.2") ||
+			    !__builtin_cpu_supports("pclmul"))
+				continue;
+			assert_int_equal(right,
+					 ~crc32c_hardware(~seed, buffer + at,
+							  lengths[i]));
+#endif
 		}
 	}
 }

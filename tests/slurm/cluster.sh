@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# For tests on a real cluster with the plugin: source it after functions.sh.
+# Skips what cannot run here; whatever happens, the cluster goes at the end.
+
+requires_root
+requires jq # what Slurm needs, minicluster installs
+[ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
+[ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
+unshare --net true 2>/dev/null || skip "no network namespaces here"
+requires_free 4000
+
+minicluster() {
+	"$SRC/contrib/minicluster" "$@"
+}
+
+# run COMMAND...: as an ordinary user on the login machine
+run() {
+	timeout 90 "$SRC/contrib/minicluster" run "$@"
+}
+
+minicluster status >/dev/null
+[ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
+finish() {
+	local status=$?
+	minicluster down >/dev/null
+	(exit "$status")
+	cleanup
+}
+trap finish EXIT
+
+# cluster_up [OPTION]...: $conf is its teramem.conf, $helper may be another job
+# helper; jobs write to $TMP/out
+cluster_up() {
+	chmod 755 "$TMP"
+	mkdir -m 777 "$TMP/out"
+	conf=$TMP/teramem.conf
+	[ -e "$conf" ] || echo 'DonorPartition=donor WaitTime=30' >"$conf"
+	echo "required $BUILD/spank/spank_teramem.so conf=$conf" \
+		"helper=${helper:-$BUILD/spank/teramem-job}" >"$TMP/plugstack"
+	minicluster up --mem 1500 --plugstack "$TMP/plugstack" "$@" \
+		>"$TMP/up" 2>&1 && return
+	note "$(cat "$TMP/up")"
+	not_ok "a cluster with the plugin"
+	exit 1
+}
+
+# nodes: their names
+nodes() {
+	local ns
+	for ns in /run/netns/minicluster-n*; do
+		echo "${ns#/run/netns/minicluster-}"
+	done
+}
+
+# pids_on NODE COMMAND_NAME [JOB]: such processes there, of that job
+pids_on() {
+	local pid
+	for pid in $(ip netns pids "minicluster-$1"); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || continue
+		[ $# -eq 2 ] ||
+			tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" |
+			grep -Eq -- "--job=$3 |\[$3\." || continue
+		echo "$pid"
+	done
+}
+
+# pids COMMAND_NAME [JOB]: on all nodes
+pids() {
+	local node
+	for node in $(nodes); do
+		pids_on "$node" "$@"
+	done
+}
+
+# nothing_of [JOB]: no process of ours is on any node
+nothing_of() {
+	[ -z "$(pids teramemd "$@")$(pids teramem-job "$@")" ]
+}
+
+nodes_idle() {
+	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
+}
+
+# job_field JOB NAME: of its first component, as scontrol has it
+job_field() {
+	run scontrol -o show job "$1" 2>/dev/null | head -n 1 |
+		grep -o " $2=[^ ]*" | cut -d= -f2
+}
+
+# job_over JOB: it runs no more, and is not queued any more
+job_over() {
+	case $(job_field "$1" JobState) in
+	COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY)
+		return 0 ;;
+	esac
+	return 1
+}
