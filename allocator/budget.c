@@ -16,7 +16,7 @@
 #define CHUNK_BYTES (4u << 20)
 #define WAIT_MS 10000
 
-static void limit_set(struct tm_engine *e)
+static void limit_set(struct tm_uffd_engine *e)
 {
 	struct tm_budget *b = &e->budget;
 	u64 frames = (b->local_bytes - b->giving_bytes) >> e->block_shift;
@@ -26,23 +26,23 @@ static void limit_set(struct tm_engine *e)
 }
 
 /* Draws at most @want in whole blocks; returns what was granted. */
-static u64 draw(struct tm_engine *e, u64 want)
+static u64 draw(struct tm_uffd_engine *e, u64 want)
 {
 	u64 room = e->map.local_bytes - e->budget.local_bytes, got, rest;
 
 	if (want > room)
 		want = room;
-	want &= ~((u64)e->block - 1);
+	want &= ~((u64)e->engine.block - 1);
 	if (!want || !e->budget.job)
 		return want;
 	got = tm_job_local_draw(e->budget.job, want);
-	rest = got & (e->block - 1);
+	rest = got & (e->engine.block - 1);
 	if (rest)
 		tm_job_local_return(e->budget.job, rest);
 	return got - rest;
 }
 
-int tm_budget_init(struct tm_engine *e, const char *job_path)
+int tm_budget_init(struct tm_uffd_engine *e, const char *job_path)
 {
 	struct tm_budget *b = &e->budget;
 	int err;
@@ -50,7 +50,8 @@ int tm_budget_init(struct tm_engine *e, const char *job_path)
 	pthread_mutex_init(&b->lock, NULL);
 	b->floor_bytes = (u64)FLOOR_BLOCKS << e->block_shift;
 	if (b->floor_bytes > e->map.local_bytes / 2)
-		b->floor_bytes = (e->map.local_bytes / 2) & ~(e->block - 1);
+		b->floor_bytes =
+			(e->map.local_bytes / 2) & ~(e->engine.block - 1);
 	b->chunk_bytes =
 		CHUNK_BYTES > b->floor_bytes ? CHUNK_BYTES : b->floor_bytes;
 	if (!*job_path) {
@@ -80,14 +81,14 @@ int tm_budget_init(struct tm_engine *e, const char *job_path)
 	return 0;
 }
 
-void tm_budget_fini(struct tm_engine *e)
+void tm_budget_fini(struct tm_uffd_engine *e)
 {
 	if (e->budget.job)
 		tm_job_detach(e->budget.job);
 }
 
 /* Sets the drawn capacity to what is committed, rounded up. */
-static int redraw(struct tm_engine *e, u64 committed)
+static int redraw(struct tm_uffd_engine *e, u64 committed)
 {
 	struct tm_budget *b = &e->budget;
 	u64 extents = (committed + b->extent_bytes - 1) / b->extent_bytes;
@@ -116,7 +117,7 @@ static int redraw(struct tm_engine *e, u64 committed)
 	return 0;
 }
 
-int tm_budget_commit(struct tm_engine *e, u64 bytes)
+int tm_budget_commit(struct tm_uffd_engine *e, u64 bytes)
 {
 	int err;
 
@@ -126,7 +127,7 @@ int tm_budget_commit(struct tm_engine *e, u64 bytes)
 	return err;
 }
 
-void tm_budget_uncommit(struct tm_engine *e, u64 bytes)
+void tm_budget_uncommit(struct tm_uffd_engine *e, u64 bytes)
 {
 	pthread_mutex_lock(&e->budget.lock);
 	TM_BUG_ON(bytes > e->budget.committed_bytes);
@@ -134,7 +135,7 @@ void tm_budget_uncommit(struct tm_engine *e, u64 bytes)
 	pthread_mutex_unlock(&e->budget.lock);
 }
 
-void tm_budget_grow(struct tm_engine *e)
+void tm_budget_grow(struct tm_uffd_engine *e)
 {
 	struct tm_budget *b = &e->budget;
 	struct tm_pager_usage usage;
@@ -160,7 +161,7 @@ void tm_budget_grow(struct tm_engine *e)
 	pthread_mutex_unlock(&b->lock);
 }
 
-static void give_back(struct tm_engine *e)
+static void give_back(struct tm_uffd_engine *e)
 {
 	struct tm_budget *b = &e->budget;
 	struct tm_pager_usage usage;
@@ -170,7 +171,7 @@ static void give_back(struct tm_engine *e)
 			? b->local_bytes - b->floor_bytes
 			: 0;
 	/* Up: the parts of a block from several would never become one. */
-	excess = (excess + e->block - 1) & ~((u64)e->block - 1);
+	excess = (excess + e->engine.block - 1) & ~((u64)e->engine.block - 1);
 	b->giving_bytes = excess < spare ? excess : spare;
 	limit_set(e);
 	if (!b->giving_bytes)
@@ -196,7 +197,7 @@ static void raise_to(u64 *peak, u64 value)
 	} while (old < value && !tm_cas(peak, old, value));
 }
 
-void tm_budget_gauges(struct tm_engine *e)
+void tm_budget_gauges(struct tm_uffd_engine *e)
 {
 	struct tm_pager_usage usage;
 	struct tm_job_gauges *g;
@@ -214,7 +215,7 @@ void tm_budget_gauges(struct tm_engine *e)
 	raise_to(&g->remote_peak_bytes, remote);
 }
 
-void tm_budget_tick(struct tm_engine *e)
+void tm_budget_tick(struct tm_uffd_engine *e)
 {
 	struct tm_budget *b = &e->budget;
 

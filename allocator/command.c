@@ -32,7 +32,7 @@ struct tm_command {
 	struct tm_command *next;
 };
 
-int tm_command_init(struct tm_engine *e)
+int tm_command_init(struct tm_uffd_engine *e)
 {
 	const size_t bytes = COMMANDS * TM_PAGE;
 
@@ -46,7 +46,7 @@ int tm_command_init(struct tm_engine *e)
 				UFFDIO_REGISTER_MODE_MISSING);
 }
 
-void tm_command_discard(struct tm_engine *e, u64 first, u64 nr)
+void tm_command_discard(struct tm_uffd_engine *e, u64 first, u64 nr)
 {
 	struct tm_command *c;
 	unsigned int i;
@@ -69,7 +69,7 @@ void tm_command_discard(struct tm_engine *e, u64 first, u64 nr)
 
 bool tm_command_take(struct tm_engine_lane *lane, u64 addr)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	u64 i = (addr - (uintptr_t)e->doorbell) / TM_PAGE;
 	struct tm_command *c = &e->command[i];
 
@@ -87,7 +87,7 @@ bool tm_command_take(struct tm_engine_lane *lane, u64 addr)
 
 void tm_command_step(struct tm_engine_lane *lane)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	struct tm_command *c = lane->commands;
 	u64 nr = c->nr < STEP_BLOCKS ? c->nr : STEP_BLOCKS;
 

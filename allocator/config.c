@@ -33,6 +33,8 @@ static const struct variable {
 	{"TERAMEM_JOB_MAP", KIND_PATH, AT(map), .remedy = "use a shorter path"},
 	{"TERAMEM_JOB_FILE", KIND_PATH, AT(job),
 	 .remedy = "use a shorter path"},
+	{"TERAMEM_JOB_DEVICE", KIND_PATH, AT(device),
+	 .remedy = "use a shorter path"},
 	{"TERAMALLOC_THRESHOLD", KIND_BYTES, AT(threshold_bytes), 1, INT64_MAX,
 	 .remedy = "use bytes, or a number with K, M, G or T"},
 	{"TERAMALLOC_MMAP", KIND_CHOICE, AT(mmap), .choices = {"0", "1"},

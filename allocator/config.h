@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the environment tells libteramalloc and its preload: every TERAMALLOC_*
- * variable, and where the job is (TERAMEM_JOB_MAP, TERAMEM_JOB_FILE). One table
+ * variable, and where the job is (TERAMEM_JOB_MAP, _FILE, _DEVICE). One table
  * in config.c; the manual page teramalloc(3) says the same in words.
  *
  * Read once, at first use, into static memory: a program that changes its
@@ -27,6 +27,8 @@ enum tm_uffd_kind { TM_UFFD_FULL, TM_UFFD_LIMITED };
  * struct tm_config - the parsed environment
  * @map: TERAMEM_JOB_MAP, the server map; "" where there is none
  * @job: TERAMEM_JOB_FILE, the job file; "" where there is none
+ * @device: TERAMEM_JOB_DEVICE, the job's device of teramem.ko; "" where there
+ *is none
  * @threshold_bytes: TERAMALLOC_THRESHOLD: the preload takes allocations from
  *	this size on (default 1 MiB)
  * @mmap: TERAMALLOC_MMAP: the preload takes large anonymous mappings too
@@ -43,6 +45,7 @@ enum tm_uffd_kind { TM_UFFD_FULL, TM_UFFD_LIMITED };
 struct tm_config {
 	char map[PATH_MAX];
 	char job[PATH_MAX];
+	char device[PATH_MAX];
 	uint64_t threshold_bytes;
 	unsigned int mmap;
 	unsigned int fallback;

@@ -22,11 +22,12 @@ struct tm_engine;
 /**
  * tm_engine_start() - connect to the servers and reserve the region
  *
- * Configuration comes from the environment (TERAMEM_JOB_MAP, TERAMEM_JOB_FILE,
- * TERAMALLOC_*; see teramalloc(3)). Blocks; may allocate from libc.
+ * Configuration comes from the environment (TERAMEM_JOB_DEVICE,
+ * TERAMEM_JOB_MAP, TERAMEM_JOB_FILE, TERAMALLOC_*; see teramalloc(3)). Blocks;
+ * may allocate from libc.
  *
  * Returns 0 or -errno, with one line on stderr that says why and the remedy;
- * -ENODEV quietly where no map is named.
+ * -ENODEV quietly where neither device nor map is named.
  */
 int tm_engine_start(struct tm_engine **engine);
 

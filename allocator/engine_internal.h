@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the user-space engine share; declarations are grouped
- * under the file that defines them. engine.h is what the allocator sees.
+ * under the file that defines them. engine.h is what the allocator sees, and
+ * engine_ops.h how it gets here.
  *
  * The engine's threads (lanes) own its descriptors: they have a descriptor
  * table of their own, so that a program that closes everything it did not
@@ -18,7 +19,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#include "allocator/engine.h"
+#include "allocator/engine_ops.h"
 #include "allocator/mech.h"
 #include "allocator/uffd.h"
 #include "common/job.h"
@@ -38,7 +39,7 @@ struct tm_command;
  * @bounce, @nr_bounce: free buffers of the copy mechanism
  */
 struct tm_engine_lane {
-	struct tm_engine *engine;
+	struct tm_uffd_engine *engine;
 	unsigned int index;
 	struct tm_lane *pager;
 	pthread_t thread;
@@ -88,13 +89,11 @@ struct tm_budget {
 	u64 floor_bytes;
 };
 
-struct tm_engine {
+struct tm_uffd_engine {
+	struct tm_engine engine;
 	struct tm_map map;
 	struct tm_userfaultfd uffd;
-	char *base;
-	size_t size;
 	u32 block_shift;
-	size_t block;
 	u32 nr_frames;
 	const struct tm_mech_ops *mech;
 	struct tm_mech_state *mech_state;
@@ -123,12 +122,18 @@ struct tm_engine {
 	u32 nr_pinned;
 };
 
-static inline void *tm_engine_addr(const struct tm_engine *e, u64 block)
+static inline struct tm_uffd_engine *
+tm_uffd_engine_of(const struct tm_engine *engine)
 {
-	return e->base + (block << e->block_shift);
+	return (struct tm_uffd_engine *)engine; /* its first member */
 }
 
-static inline struct tm_engine_lane *tm_engine_lane_of(struct tm_engine *e,
+static inline void *tm_engine_addr(const struct tm_uffd_engine *e, u64 block)
+{
+	return e->engine.base + (block << e->block_shift);
+}
+
+static inline struct tm_engine_lane *tm_engine_lane_of(struct tm_uffd_engine *e,
 						       struct tm_lane *lane)
 {
 	return &e->lane[tm_lane_index(lane)];
@@ -136,13 +141,13 @@ static inline struct tm_engine_lane *tm_engine_lane_of(struct tm_engine *e,
 
 u64 tm_engine_now(void);
 
-/* engine.c */
+/* engine_uffd.c */
 
 /** tm_engine_set_up() - in lane 0: sessions, region, pager; 0 or -errno */
-int tm_engine_set_up(struct tm_engine *e);
+int tm_engine_set_up(struct tm_uffd_engine *e);
 
 /** tm_region_map() - fresh, absent, served memory in the region; 0 or -errno */
-int tm_region_map(struct tm_engine *e, char *addr, size_t bytes);
+int tm_region_map(struct tm_uffd_engine *e, char *addr, size_t bytes);
 
 /* lane.c */
 
@@ -161,9 +166,9 @@ void tm_lane_log(enum tm_log_level level, const char *fmt, ...)
 
 /* command.c: from program threads to a lane */
 
-int tm_command_init(struct tm_engine *e);
+int tm_command_init(struct tm_uffd_engine *e);
 /** tm_command_discard() - and wait for it; for program threads */
-void tm_command_discard(struct tm_engine *e, u64 first, u64 nr);
+void tm_command_discard(struct tm_uffd_engine *e, u64 first, u64 nr);
 /** tm_command_take() - a fault at @addr: true when it was a command's */
 bool tm_command_take(struct tm_engine_lane *lane, u64 addr);
 /** tm_command_step() - do a bounded part of those taken */
@@ -171,8 +176,8 @@ void tm_command_step(struct tm_engine_lane *lane);
 
 /* transport.c: pager I/O over sessions */
 
-int tm_transport_open(struct tm_engine *e);
-void tm_transport_close(struct tm_engine *e);
+int tm_transport_open(struct tm_uffd_engine *e);
+void tm_transport_close(struct tm_uffd_engine *e);
 int tm_transport_lane_init(struct tm_engine_lane *lane);
 void tm_transport_fetch(void *ctx, struct tm_io *io);
 void tm_transport_store(void *ctx, struct tm_io *io);
@@ -191,16 +196,16 @@ void tm_transport_tick(struct tm_engine_lane *lane);
 /* exit.c */
 
 /** tm_exit_check() - end the process if no thread of the program is left */
-void tm_exit_check(struct tm_engine *e);
+void tm_exit_check(struct tm_uffd_engine *e);
 
 /* lost.c: blocks that cannot be had */
 
 /** tm_lost_fail() - accesses to the block end in SIGBUS from now on */
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err);
 /** tm_lost() - whether the block is such a one */
-bool tm_lost(const struct tm_engine *e, u64 block);
+bool tm_lost(const struct tm_uffd_engine *e, u64 block);
 /** tm_lost_restore() - discarded blocks are usable again */
-void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr);
+void tm_lost_restore(struct tm_uffd_engine *e, u64 first, u64 nr);
 /**
  * tm_lost_vanished() - a page of a mapped block is not there
  * @tid: the thread that touched it, or 0
@@ -208,9 +213,13 @@ void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr);
  * Only the program can have removed it (a raw madvise(2)), and zeros are never
  * served on suspicion: it gets SIGBUS.
  */
-void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid);
+void tm_lost_vanished(struct tm_uffd_engine *e, u64 addr, pid_t tid);
 
-/* pin.c */
+/* pin.c: tm_engine_pin(), _pins(), _unpin() and what they act on */
+
+int tm_pin_add(struct tm_engine *engine, void *addr, size_t bytes);
+bool tm_pin_any(const struct tm_engine *engine, const void *addr, size_t bytes);
+void tm_pin_remove(struct tm_engine *engine, void *addr, size_t bytes);
 
 /** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY
  */
@@ -218,15 +227,15 @@ int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame);
 
 /* budget.c */
 
-int tm_budget_init(struct tm_engine *e, const char *job_path);
-void tm_budget_fini(struct tm_engine *e);
-int tm_budget_commit(struct tm_engine *e, u64 bytes);
-void tm_budget_uncommit(struct tm_engine *e, u64 bytes);
+int tm_budget_init(struct tm_uffd_engine *e, const char *job_path);
+void tm_budget_fini(struct tm_uffd_engine *e);
+int tm_budget_commit(struct tm_uffd_engine *e, u64 bytes);
+void tm_budget_uncommit(struct tm_uffd_engine *e, u64 bytes);
 /** tm_budget_grow() - draw local memory if the pager is about to need it */
-void tm_budget_grow(struct tm_engine *e);
+void tm_budget_grow(struct tm_uffd_engine *e);
 /** tm_budget_gauges() - write them; a program may end at any time after this */
-void tm_budget_gauges(struct tm_engine *e);
+void tm_budget_gauges(struct tm_uffd_engine *e);
 /** tm_budget_tick() - give back what others need, write the gauges */
-void tm_budget_tick(struct tm_engine *e);
+void tm_budget_tick(struct tm_uffd_engine *e);
 
 #endif /* TM_ALLOCATOR_ENGINE_INTERNAL_H */

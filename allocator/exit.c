@@ -45,7 +45,7 @@ static void *end_process(void *arg)
 	exit(EXIT_SUCCESS);
 }
 
-void tm_exit_check(struct tm_engine *e)
+void tm_exit_check(struct tm_uffd_engine *e)
 {
 	struct stat st;
 	pthread_t thread;

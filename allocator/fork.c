@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * fork(2). The child inherits neither the region nor the lanes. It must not
+ * fork(2). The child inherits neither the region nor who pages it. It must not
  * find anything else at the region's addresses either, so the first thing that
  * it does is to take them, inaccessible, for good; where an access then ends in
  * SIGSEGV, one line says why, unless the program handles that signal itself.
  *
  * tm_engine_fork_child() uses system calls only, so that it may run in a child
- * of any kind. Descriptors need no care: the lanes' are in their own table.
+ * of any kind.
  */
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "allocator/engine_internal.h"
+#include "allocator/engine_ops.h"
+#include "common/log.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -51,13 +52,14 @@ static void on_segv(int sig, siginfo_t *info, void *context)
 
 void tm_engine_fork_prepare(struct tm_engine *e)
 {
-	/* Commits of other threads are whole in the copy. */
-	pthread_mutex_lock(&e->budget.lock);
+	if (e->ops->fork_prepare)
+		e->ops->fork_prepare(e);
 }
 
 void tm_engine_fork_parent(struct tm_engine *e)
 {
-	pthread_mutex_unlock(&e->budget.lock);
+	if (e->ops->fork_parent)
+		e->ops->fork_parent(e);
 }
 
 void tm_engine_fork_child(struct tm_engine *e)
@@ -83,6 +85,5 @@ void tm_engine_fork_child(struct tm_engine *e)
 	if (!sigaction(SIGSEGV, NULL, &old) && old.sa_handler == SIG_DFL &&
 	    !(old.sa_flags & SA_SIGINFO))
 		sigaction(SIGSEGV, &explain, NULL);
-	if (e->budget.job)
-		tm_job_forget(e->budget.job);
+	e->ops->fork_child(e);
 }

@@ -95,7 +95,7 @@ void tm_lane_log(enum tm_log_level level, const char *fmt, ...)
  * program keeps its copy of that, so that the kernel serves faults until the
  * last of either is gone.
  */
-static int own_descriptors(struct tm_engine *e)
+static int own_descriptors(struct tm_uffd_engine *e)
 {
 	int fd, nowhere;
 
@@ -121,15 +121,15 @@ static int own_descriptors(struct tm_engine *e)
 static void serve(struct tm_engine_lane *lane, const struct uffd_msg *msg,
 		  u64 now)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	struct tm_stats *stats = tm_lane_stats(lane->pager);
 	u64 addr = msg->arg.pagefault.address, flags = msg->arg.pagefault.flags;
-	u64 offset = addr - (uintptr_t)e->base, spurious;
+	u64 offset = addr - (uintptr_t)e->engine.base, spurious;
 
 	TM_BUG_ON(msg->event != UFFD_EVENT_PAGEFAULT);
 	if (tm_command_take(lane, addr))
 		return;
-	TM_BUG_ON(offset >= e->size);
+	TM_BUG_ON(offset >= e->engine.size);
 	/*
 	 * Faults of several threads on one block: all but the first are
 	 * spurious. But a page that is not there for good would fault forever.
@@ -150,7 +150,7 @@ static void serve(struct tm_engine_lane *lane, const struct uffd_msg *msg,
 
 static unsigned int take_faults(struct tm_engine_lane *lane)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	struct uffd_msg msg[FAULTS_AT_ONCE];
 	/* Several lanes share the work instead of one taking all of it. */
 	size_t at_once = e->nr_lanes > 1 ? 2 : FAULTS_AT_ONCE;
@@ -189,7 +189,7 @@ static void judge_spinning(struct tm_engine_lane *lane, u64 now)
 
 static void nap(struct tm_engine_lane *lane)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	struct pollfd fds[1 + TM_SERVERS_MAX];
 	struct tm_channel *channel;
 	unsigned int nr = 1;
@@ -224,7 +224,7 @@ static void tick(struct tm_engine_lane *lane, u64 now)
 
 static void run(struct tm_engine_lane *lane)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	unsigned int nr;
 	bool more;
 	u64 now;
@@ -263,7 +263,7 @@ static void run(struct tm_engine_lane *lane)
 static void *lane_main(void *arg)
 {
 	struct tm_engine_lane *lane = arg;
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	char name[16];
 	int err = 0;
 

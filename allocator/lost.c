@@ -21,7 +21,7 @@ static void bus_error(pid_t tid)
 		kill(getpid(), SIGBUS);
 }
 
-void tm_lost_vanished(struct tm_engine *e, u64 addr, pid_t tid)
+void tm_lost_vanished(struct tm_uffd_engine *e, u64 addr, pid_t tid)
 {
 	tm_lane_log(TM_LOG_ERROR,
 		    "serve access to %#llx: the page was removed behind the "
@@ -48,7 +48,7 @@ static const char *cause(int err)
 	}
 }
 
-static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
+static void failed_log(struct tm_uffd_engine *e, u64 block, int err, u32 nr)
 {
 	if (nr > LOG_FIRST && nr % LOG_EVERY)
 		return;
@@ -61,12 +61,13 @@ static void failed_log(struct tm_engine *e, u64 block, int err, u32 nr)
 
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 	char *addr = tm_engine_addr(e, block);
 
 	/* At the block's own offset, so that neighbours share one mapping. */
-	if (mmap(addr, e->block, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 e->empty_fd, (off_t)(block << e->block_shift)) == MAP_FAILED) {
+	if (mmap(addr, e->engine.block, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, e->empty_fd,
+		 (off_t)(block << e->block_shift)) == MAP_FAILED) {
 		tm_lane_log(TM_LOG_ERROR,
 			    "give up block %llu: %s; the program ends",
 			    (unsigned long long)block, strerror(errno));
@@ -76,15 +77,15 @@ void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
 			  __ATOMIC_RELAXED);
 	failed_log(e, block, err,
 		   __atomic_add_fetch(&e->nr_failed, 1, __ATOMIC_RELAXED));
-	tm_uffd_wake(e->uffd.fd, addr, e->block);
+	tm_uffd_wake(e->uffd.fd, addr, e->engine.block);
 }
 
-bool tm_lost(const struct tm_engine *e, u64 block)
+bool tm_lost(const struct tm_uffd_engine *e, u64 block)
 {
 	return tm_load_acquire(&e->failed[block / 64]) >> block % 64 & 1;
 }
 
-void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr)
+void tm_lost_restore(struct tm_uffd_engine *e, u64 first, u64 nr)
 {
 	u64 bit;
 	int err;
@@ -97,7 +98,8 @@ void tm_lost_restore(struct tm_engine *e, u64 first, u64 nr)
 					 __ATOMIC_RELAXED) &
 		      bit))
 			continue;
-		err = tm_region_map(e, tm_engine_addr(e, block), e->block);
+		err = tm_region_map(e, tm_engine_addr(e, block),
+				    e->engine.block);
 		if (err)
 			tm_lane_log(TM_LOG_ERROR,
 				    "reuse block %llu: %s; it stays unusable",

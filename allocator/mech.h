@@ -14,7 +14,7 @@
 
 #include "core/pager.h"
 
-struct tm_engine;
+struct tm_uffd_engine;
 
 /**
  * struct tm_mech_ops - one mechanism
@@ -36,18 +36,18 @@ struct tm_mech_ops {
 	bool can_cache;
 	u64 uffd_features;
 	u64 register_mode;
-	int (*start)(struct tm_engine *e);
-	void (*stop)(struct tm_engine *e);
-	int (*lane_init)(struct tm_engine *e, unsigned int lane);
-	void *(*fill)(struct tm_engine *e, unsigned int lane, u64 block,
+	int (*start)(struct tm_uffd_engine *e);
+	void (*stop)(struct tm_uffd_engine *e);
+	int (*lane_init)(struct tm_uffd_engine *e, unsigned int lane);
+	void *(*fill)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		      u32 frame);
-	void *(*bytes)(struct tm_engine *e, u64 block, u32 frame);
-	int (*map)(struct tm_engine *e, unsigned int lane, u64 block, u32 frame,
-		   unsigned int flags);
-	int (*unmap)(struct tm_engine *e, u64 block, u32 frame);
-	void (*drop)(struct tm_engine *e, unsigned int lane, u64 block,
+	void *(*bytes)(struct tm_uffd_engine *e, u64 block, u32 frame);
+	int (*map)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		   u32 frame, unsigned int flags);
+	int (*unmap)(struct tm_uffd_engine *e, u64 block, u32 frame);
+	void (*drop)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		     u32 frame);
-	void (*trim)(struct tm_engine *e, u32 frames);
+	void (*trim)(struct tm_uffd_engine *e, u32 frames);
 };
 
 extern const struct tm_mech_ops tm_mech_move;

@@ -31,7 +31,7 @@ struct tm_mech_state {
 	const char *zeros;
 };
 
-static int copy_start(struct tm_engine *e)
+static int copy_start(struct tm_uffd_engine *e)
 {
 	struct tm_mech_state *s = tm_alloc(sizeof(*s));
 
@@ -40,13 +40,13 @@ static int copy_start(struct tm_engine *e)
 	s->bounce_bytes = e->nr_frames * sizeof(*s->bounce);
 	s->bounce = tm_alloc(s->bounce_bytes);
 	s->mapped = tm_alloc(e->nr_frames);
-	s->zeros = mmap(NULL, e->block, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
-			-1, 0);
+	s->zeros = mmap(NULL, e->engine.block, PROT_READ,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	e->mech_state = s;
 	return s->bounce && s->mapped && s->zeros != MAP_FAILED ? 0 : -ENOMEM;
 }
 
-static int copy_lane_init(struct tm_engine *e, unsigned int index)
+static int copy_lane_init(struct tm_uffd_engine *e, unsigned int index)
 {
 	struct tm_engine_lane *lane = &e->lane[index];
 	size_t bytes = (size_t)e->io_depth << e->block_shift;
@@ -63,7 +63,7 @@ static int copy_lane_init(struct tm_engine *e, unsigned int index)
 	return 0;
 }
 
-static void bounce_put(struct tm_engine *e, unsigned int lane, u32 frame)
+static void bounce_put(struct tm_uffd_engine *e, unsigned int lane, u32 frame)
 {
 	struct tm_engine_lane *l = &e->lane[lane];
 	void **bounce = &e->mech_state->bounce[frame];
@@ -75,7 +75,7 @@ static void bounce_put(struct tm_engine *e, unsigned int lane, u32 frame)
 	}
 }
 
-static void *copy_fill(struct tm_engine *e, unsigned int lane, u64 block,
+static void *copy_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		       u32 frame)
 {
 	struct tm_engine_lane *l = &e->lane[lane];
@@ -86,14 +86,14 @@ static void *copy_fill(struct tm_engine *e, unsigned int lane, u64 block,
 	return *bounce;
 }
 
-static void *copy_bytes(struct tm_engine *e, u64 block, u32 frame)
+static void *copy_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
 	void *bounce = e->mech_state->bounce[frame];
 
 	return bounce ? bounce : tm_engine_addr(e, block);
 }
 
-static int copy_map(struct tm_engine *e, unsigned int lane, u64 block,
+static int copy_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
@@ -103,19 +103,19 @@ static int copy_map(struct tm_engine *e, unsigned int lane, u64 block,
 	int err;
 
 	if (s->mapped[frame])
-		return tm_uffd_protect(e->uffd.fd, app, e->block, false);
+		return tm_uffd_protect(e->uffd.fd, app, e->engine.block, false);
 	TM_BUG_ON(!from);
-	err = tm_uffd_copy(e->uffd.fd, app, from, e->block, &done);
+	err = tm_uffd_copy(e->uffd.fd, app, from, e->engine.block, &done);
 	/*
 	 * The program split the mapping (mlock, mprotect on a part): page by
 	 * page it goes.
 	 */
-	for (at = done; err && at < e->block; at += TM_PAGE) {
+	for (at = done; err && at < e->engine.block; at += TM_PAGE) {
 		if (tm_uffd_copy(e->uffd.fd, app + at, from + at, TM_PAGE,
 				 &done))
 			break;
 	}
-	if (at < e->block && err) {
+	if (at < e->engine.block && err) {
 		madvise(app, at, MADV_DONTNEED_LOCKED);
 		tm_lane_log(TM_LOG_ERROR,
 			    "map block %llu: page %zu: %s; the program changed "
@@ -129,24 +129,24 @@ static int copy_map(struct tm_engine *e, unsigned int lane, u64 block,
 	return 0;
 }
 
-static int copy_unmap(struct tm_engine *e, u64 block, u32 frame)
+static int copy_unmap(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
 	char *app = tm_engine_addr(e, block);
 
 	/* Ageing pages that will go anyway tells whether they are locked. */
-	if (madvise(app, e->block, MADV_COLD))
+	if (madvise(app, e->engine.block, MADV_COLD))
 		return -EBUSY;
-	if (tm_uffd_protect(e->uffd.fd, app, e->block, true))
+	if (tm_uffd_protect(e->uffd.fd, app, e->engine.block, true))
 		goto stay;
 	/* A hole that the program made itself must not be read from here. */
-	if (tm_uffd_pages_there(app, e->block) == e->block)
+	if (tm_uffd_pages_there(app, e->engine.block) == e->engine.block)
 		return TM_UNMAP_UNKNOWN;
 stay:
-	tm_uffd_protect(e->uffd.fd, app, e->block, false);
+	tm_uffd_protect(e->uffd.fd, app, e->engine.block, false);
 	return -EBUSY;
 }
 
-static void copy_drop(struct tm_engine *e, unsigned int lane, u64 block,
+static void copy_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		      u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
@@ -156,10 +156,10 @@ static void copy_drop(struct tm_engine *e, unsigned int lane, u64 block,
 	if (!s->mapped[frame])
 		return;
 	s->mapped[frame] = 0;
-	if (madvise(app, e->block, MADV_DONTNEED))
-		madvise(app, e->block, MADV_DONTNEED_LOCKED);
+	if (madvise(app, e->engine.block, MADV_DONTNEED))
+		madvise(app, e->engine.block, MADV_DONTNEED_LOCKED);
 	/* Who waited for leave to write finds the page absent. */
-	tm_uffd_wake(e->uffd.fd, app, e->block);
+	tm_uffd_wake(e->uffd.fd, app, e->engine.block);
 }
 
 const struct tm_mech_ops tm_mech_copy = {

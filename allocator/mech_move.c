@@ -38,20 +38,20 @@ struct tm_mech_state {
 	u32 keep;      /* as many may stay so */
 };
 
-static char *slot_addr(struct tm_engine *e, u32 frame)
+static char *slot_addr(struct tm_uffd_engine *e, u32 frame)
 {
 	return e->mech_state->stage + ((size_t)frame << e->block_shift);
 }
 
-static void slot_empty(struct tm_engine *e, u32 frame)
+static void slot_empty(struct tm_uffd_engine *e, u32 frame)
 {
-	madvise(slot_addr(e, frame), e->block, MADV_DONTNEED);
+	madvise(slot_addr(e, frame), e->engine.block, MADV_DONTNEED);
 	__atomic_sub_fetch(&e->mech_state->populated, 1, __ATOMIC_RELAXED);
 	tm_store_release(&e->mech_state->slot[frame], SLOT_EMPTY);
 }
 
 /* The frame comes into use: SPARE becomes FULL; returns EMPTY or FULL. */
-static enum slot slot_take(struct tm_engine *e, u32 frame)
+static enum slot slot_take(struct tm_uffd_engine *e, u32 frame)
 {
 	u8 *slot = &e->mech_state->slot[frame];
 
@@ -71,7 +71,7 @@ static enum slot slot_take(struct tm_engine *e, u32 frame)
 }
 
 /* Fresh zero pages for an empty slot. */
-static int slot_populate(struct tm_engine *e, u32 frame)
+static int slot_populate(struct tm_uffd_engine *e, u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
 	char *addr = slot_addr(e, frame);
@@ -83,14 +83,16 @@ static int slot_populate(struct tm_engine *e, u32 frame)
 		 * UFFDIO_COPY knows small pages only, so fault them in as usual
 		 * while the slot is not registered.
 		 */
-		err = tm_uffd_unregister(e->uffd.fd, addr, e->block);
-		if (!err && madvise(addr, e->block, MADV_POPULATE_WRITE))
+		err = tm_uffd_unregister(e->uffd.fd, addr, e->engine.block);
+		if (!err && madvise(addr, e->engine.block, MADV_POPULATE_WRITE))
 			err = -errno;
 		if (!err)
-			err = tm_uffd_register(e->uffd.fd, addr, e->block,
+			err = tm_uffd_register(e->uffd.fd, addr,
+					       e->engine.block,
 					       UFFDIO_REGISTER_MODE_MISSING);
 	} else {
-		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->block, &done);
+		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->engine.block,
+				   &done);
 	}
 	if (err)
 		return err;
@@ -99,7 +101,7 @@ static int slot_populate(struct tm_engine *e, u32 frame)
 	return 0;
 }
 
-static void *move_fill(struct tm_engine *e, unsigned int lane, u64 block,
+static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		       u32 frame)
 {
 	if (slot_take(e, frame) == SLOT_EMPTY && slot_populate(e, frame))
@@ -107,7 +109,7 @@ static void *move_fill(struct tm_engine *e, unsigned int lane, u64 block,
 	return slot_addr(e, frame);
 }
 
-static void *move_bytes(struct tm_engine *e, u64 block, u32 frame)
+static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
 	return slot_addr(e, frame);
 }
@@ -116,7 +118,8 @@ static void *move_bytes(struct tm_engine *e, u64 block, u32 frame)
  * Undo what give() did for the first @len bytes. Where it moved, the slot has
  * no page; where it copied, the region's is one too many.
  */
-static void take_back(struct tm_engine *e, char *app, char *slot, size_t len)
+static void take_back(struct tm_uffd_engine *e, char *app, char *slot,
+		      size_t len)
 {
 	size_t done;
 
@@ -135,7 +138,7 @@ static void take_back(struct tm_engine *e, char *app, char *slot, size_t len)
  * page by page copied where pages cannot move. In case of an error all is as
  * before.
  */
-static int give(struct tm_engine *e, u64 block, u32 frame, size_t len)
+static int give(struct tm_uffd_engine *e, u64 block, u32 frame, size_t len)
 {
 	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, frame);
 	size_t at = 0, done;
@@ -169,7 +172,7 @@ static int give(struct tm_engine *e, u64 block, u32 frame, size_t len)
 	return 0;
 }
 
-static int move_map(struct tm_engine *e, unsigned int lane, u64 block,
+static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
@@ -180,7 +183,7 @@ static int move_map(struct tm_engine *e, unsigned int lane, u64 block,
 		TM_BUG_ON(!(flags & TM_MAP_ZERO));
 		if (!s->huge) {
 			err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block),
-					   s->zeros, e->block, &done);
+					   s->zeros, e->engine.block, &done);
 			if (err)
 				return err;
 			__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
@@ -190,9 +193,9 @@ static int move_map(struct tm_engine *e, unsigned int lane, u64 block,
 		if (err)
 			return err;
 	} else if (flags & TM_MAP_ZERO) {
-		memset(slot_addr(e, frame), 0, e->block);
+		memset(slot_addr(e, frame), 0, e->engine.block);
 	}
-	err = give(e, block, frame, e->block);
+	err = give(e, block, frame, e->engine.block);
 	if (err)
 		return err;
 away:
@@ -200,13 +203,13 @@ away:
 	return 0;
 }
 
-static int move_unmap(struct tm_engine *e, u64 block, u32 frame)
+static int move_unmap(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
 	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, frame);
 	size_t done;
 	int err;
 
-	err = tm_uffd_move(e->uffd.fd, slot, app, e->block, &done);
+	err = tm_uffd_move(e->uffd.fd, slot, app, e->engine.block, &done);
 	if (!err) {
 		tm_store_release(&e->mech_state->slot[frame], SLOT_FULL);
 		return TM_UNMAP_UNKNOWN;
@@ -226,14 +229,15 @@ static int move_unmap(struct tm_engine *e, u64 block, u32 frame)
 	return -EBUSY;
 }
 
-static void move_drop(struct tm_engine *e, unsigned int lane, u64 block,
+static void move_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		      u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
 
 	if (s->slot[frame] == SLOT_AWAY && move_unmap(e, block, frame) < 0) {
 		/* Whoever has the pages pinned may keep them. */
-		madvise(tm_engine_addr(e, block), e->block, MADV_DONTNEED);
+		madvise(tm_engine_addr(e, block), e->engine.block,
+			MADV_DONTNEED);
 		slot_empty(e, frame);
 	}
 	if (s->slot[frame] == SLOT_EMPTY)
@@ -244,7 +248,7 @@ static void move_drop(struct tm_engine *e, unsigned int lane, u64 block,
 		tm_store_release(&s->slot[frame], SLOT_SPARE);
 }
 
-static void move_trim(struct tm_engine *e, u32 frames)
+static void move_trim(struct tm_uffd_engine *e, u32 frames)
 {
 	struct tm_mech_state *s = e->mech_state;
 
@@ -258,7 +262,7 @@ static void move_trim(struct tm_engine *e, u32 frames)
 	}
 }
 
-static int move_start(struct tm_engine *e)
+static int move_start(struct tm_uffd_engine *e)
 {
 	const size_t align = 2u << 20;
 	struct tm_mech_state *s;
@@ -268,19 +272,19 @@ static int move_start(struct tm_engine *e)
 	s = tm_alloc(sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->huge = e->block == align;
+	s->huge = e->engine.block == align;
 	s->keep = e->nr_frames;
 	s->slot_bytes = e->nr_frames;
 	s->slot = tm_alloc(s->slot_bytes);
-	s->zeros = mmap(NULL, e->block, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
-			-1, 0);
+	s->zeros = mmap(NULL, e->engine.block, PROT_READ,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	s->stage_bytes = ((size_t)e->nr_frames << e->block_shift) + align;
 	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!s->slot || s->zeros == MAP_FAILED || area == MAP_FAILED)
 		return -ENOMEM;
-	madvise((void *)s->zeros, e->block, MADV_NOHUGEPAGE);
-	madvise((void *)s->zeros, e->block, MADV_POPULATE_READ);
+	madvise((void *)s->zeros, e->engine.block, MADV_NOHUGEPAGE);
+	madvise((void *)s->zeros, e->engine.block, MADV_POPULATE_READ);
 	madvise(area, s->stage_bytes, MADV_DONTFORK);
 	madvise(area, s->stage_bytes, MADV_DONTDUMP);
 	madvise(area, s->stage_bytes,

@@ -15,7 +15,7 @@
 /* No more of the local memory than this part: the rest must be able to page. */
 #define PINNED_PART 4
 
-static bool is_pinned(const struct tm_engine *e, u64 block)
+static bool is_pinned(const struct tm_uffd_engine *e, u64 block)
 {
 	return __atomic_load_n(&e->pinned[block / 64], __ATOMIC_SEQ_CST) >>
 		       block % 64 &
@@ -24,7 +24,7 @@ static bool is_pinned(const struct tm_engine *e, u64 block)
 
 int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	int ret = -EBUSY;
 
 	/* Ordered before the look at the bit, as in wait_for_lanes(). */
@@ -36,7 +36,7 @@ int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
 }
 
 /* Whoever looked at a bit before it was set is done with that block. */
-static void wait_for_lanes(struct tm_engine *e)
+static void wait_for_lanes(struct tm_uffd_engine *e)
 {
 	u32 *unmapping, seen;
 
@@ -48,13 +48,13 @@ static void wait_for_lanes(struct tm_engine *e)
 	}
 }
 
-static u64 first_block(const struct tm_engine *e, const void *addr)
+static u64 first_block(const struct tm_uffd_engine *e, const void *addr)
 {
-	return (u64)((const char *)addr - e->base) >> e->block_shift;
+	return (u64)((const char *)addr - e->engine.base) >> e->block_shift;
 }
 
 /* Change the bit; true when it was not so before. */
-static bool set_pinned(struct tm_engine *e, u64 block, bool pinned)
+static bool set_pinned(struct tm_uffd_engine *e, u64 block, bool pinned)
 {
 	u64 *word = &e->pinned[block / 64], bit = 1ull << block % 64, old;
 
@@ -67,7 +67,7 @@ static bool set_pinned(struct tm_engine *e, u64 block, bool pinned)
  * By a call, which fails for a block that is lost, where a touch would raise a
  * signal, whose handler might leave by longjmp(3) with the caller's lock held.
  */
-static void bring_in(const struct tm_engine *e, u64 block)
+static void bring_in(const struct tm_uffd_engine *e, u64 block)
 {
 	char *addr = tm_engine_addr(e, block);
 
@@ -77,8 +77,9 @@ static void bring_in(const struct tm_engine *e, u64 block)
 	(void)*(volatile char *)addr;
 }
 
-int tm_engine_pin(struct tm_engine *e, void *addr, size_t bytes)
+int tm_pin_add(struct tm_engine *engine, void *addr, size_t bytes)
 {
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
 	u64 first = first_block(e, addr), end = first;
 	u32 nr = 0;
 
@@ -99,8 +100,9 @@ int tm_engine_pin(struct tm_engine *e, void *addr, size_t bytes)
 	return 0;
 }
 
-bool tm_engine_pins(const struct tm_engine *e, const void *addr, size_t bytes)
+bool tm_pin_any(const struct tm_engine *engine, const void *addr, size_t bytes)
 {
+	const struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
 	u64 block = first_block(e, addr), end = block;
 
 	if (!tm_load_relaxed(&e->nr_pinned))
@@ -111,8 +113,9 @@ bool tm_engine_pins(const struct tm_engine *e, const void *addr, size_t bytes)
 	return false;
 }
 
-void tm_engine_unpin(struct tm_engine *e, void *addr, size_t bytes)
+void tm_pin_remove(struct tm_engine *engine, void *addr, size_t bytes)
 {
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
 	u64 first = first_block(e, addr), end = first;
 	u32 nr = 0;
 

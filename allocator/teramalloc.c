@@ -19,9 +19,10 @@
 /* Why there is nothing, once: the engine is quiet where no map is named. */
 static void explain(void)
 {
+	const struct tm_config *config = tm_config_get();
 	static bool said;
 
-	if (tm_config_get()->map[0] ||
+	if (config->map[0] || config->device[0] ||
 	    __atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
 		return;
 	tm_err("allocate remote memory: TERAMEM_JOB_MAP names no server map; "

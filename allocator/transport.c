@@ -30,7 +30,7 @@ struct tm_transport_request {
 	struct tm_transport_request *next; /* free or failed */
 };
 
-static unsigned int lane_requests(const struct tm_engine *e)
+static unsigned int lane_requests(const struct tm_uffd_engine *e)
 {
 	return e->io_depth + e->map.nr_servers * TM_PROTO_RESERVES_MAX +
 	       CONTROL_REQUESTS;
@@ -38,7 +38,7 @@ static unsigned int lane_requests(const struct tm_engine *e)
 
 static void server_lost(void *ctx, struct tm_session *session, const char *why)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 	struct tm_engine_lane *lane = tm_lane_self();
 
 	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
@@ -64,7 +64,7 @@ static const struct tm_session_ops session_ops = {
 	.renewed = server_renewed,
 };
 
-int tm_transport_open(struct tm_engine *e)
+int tm_transport_open(struct tm_uffd_engine *e)
 {
 	char why[TRANSPORT_WHY_BYTES];
 	struct tm_session_config config = {
@@ -89,7 +89,7 @@ int tm_transport_open(struct tm_engine *e)
 			e->budget.extent_bytes =
 				tm_le64_to_cpu(w->extent_bytes);
 		if (e->budget.extent_bytes != tm_le64_to_cpu(w->extent_bytes) ||
-		    e->budget.extent_bytes < e->block) {
+		    e->budget.extent_bytes < e->engine.block) {
 			tm_lane_log(TM_LOG_ERROR,
 				    "connect to server %s: its extents have "
 				    "%llu bytes, those of the first server "
@@ -100,14 +100,14 @@ int tm_transport_open(struct tm_engine *e)
 				    (unsigned long long)tm_le64_to_cpu(
 					    w->extent_bytes),
 				    (unsigned long long)e->budget.extent_bytes,
-				    e->block);
+				    e->engine.block);
 			return -EINVAL;
 		}
 	}
 	return 0;
 }
 
-void tm_transport_close(struct tm_engine *e)
+void tm_transport_close(struct tm_uffd_engine *e)
 {
 	for (unsigned int i = 0; i < e->map.nr_servers; i++)
 		if (e->session[i])
@@ -134,7 +134,7 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 /* The pager sends it nothing more; the next tick lets it try again. */
 static void store_refused(struct tm_engine_lane *lane, u16 server)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	u64 now = tm_engine_now(),
 	    last = tm_load_relaxed(&e->refused_ns[server]);
 
@@ -239,7 +239,7 @@ static void submit(struct tm_transport_request *r)
 	}
 }
 
-static void transfer(struct tm_engine *e, struct tm_io *io,
+static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 		     enum tm_request_kind kind)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, io->lane);
@@ -254,7 +254,7 @@ static void transfer(struct tm_engine *e, struct tm_io *io,
 	r->request.nr_iov = io->nr;
 	for (unsigned int i = 0; i < io->nr; i++) {
 		iov = &r->request.iov[i];
-		iov->iov_len = e->block;
+		iov->iov_len = e->engine.block;
 		if (kind == TM_REQUEST_WRITE)
 			iov->iov_base = e->mech->bytes(e, io->seg[i].block,
 						       io->seg[i].frame);
@@ -284,7 +284,7 @@ void tm_transport_store(void *ctx, struct tm_io *io)
 }
 
 /* Returns false when too much is under way. */
-static bool control(struct tm_engine *e, struct tm_lane *pager_lane,
+static bool control(struct tm_uffd_engine *e, struct tm_lane *pager_lane,
 		    enum tm_request_kind kind, unsigned int server, u64 addr,
 		    u64 bytes)
 {
@@ -338,7 +338,7 @@ bool tm_transport_flush(struct tm_engine_lane *lane)
 
 unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 	struct tm_transport_request *failed, *next;
 	struct tm_channel *channel;
 	unsigned int nr = 0;
@@ -361,7 +361,7 @@ unsigned int tm_transport_process(struct tm_engine_lane *lane, bool idle_too)
 
 void tm_transport_tick(struct tm_engine_lane *lane)
 {
-	struct tm_engine *e = lane->engine;
+	struct tm_uffd_engine *e = lane->engine;
 
 	for (unsigned int i = 0; i < e->map.nr_servers; i++) {
 		if (!tm_load_relaxed(&e->full[i]))

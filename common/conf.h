@@ -48,6 +48,7 @@ enum tm_conf_origin {
 
 #define TM_CONF_NAME_MAX 64
 #define TM_CONF_NODES_MAX 256 /* no value is longer */
+#define TM_CONF_ENGINE_AUTO 0
 #define TM_CONF_ENGINE_KMOD 1
 
 /**
@@ -57,7 +58,7 @@ enum tm_conf_origin {
  * @block_bytes: 0: chosen by Teramem
  * @policy: 0 lru, 1 fifo
  * @placement: 0 simple, 1 rr
- * @engine: 0 auto, TM_CONF_ENGINE_KMOD, 2 uffd
+ * @engine: TM_CONF_ENGINE_AUTO, TM_CONF_ENGINE_KMOD, 2 uffd
  * @donors: 0: as few as @donor_mem_max allows
  * @donor_partition: "": the job's
  * @donor_nodes: "": any of that partition

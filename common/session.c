@@ -8,98 +8,40 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/auth.h"
 #include "common/channel.h"
+#include "common/connect.h"
 
 #define DEPTH_MAX 4096
 #define BYE_MS 1000
 
-static int ms_until(u64 deadline)
-{
-	u64 now = tm_channel_now();
-
-	return now < deadline ? (deadline - now) / 1000000 + 1 : 0;
-}
-
-/* Make one connection, blocking. */
-static int connect_channel(struct tm_session *session,
-			   struct tm_channel *channel, u64 deadline)
-{
-	struct tm_dial *dial = &channel->dial;
-	int err;
-
-	err = tm_dial_start(dial, &session->target, channel->index, 1);
-	while (!err) {
-		struct pollfd p = {.fd = dial->fd};
-		int left = ms_until(deadline);
-
-		err = tm_dial_step(dial, &session->target);
-		if (!err) {
-			tm_channel_up(channel, dial);
-			return 0;
-		}
-		if (err != -EAGAIN)
-			break;
-		if (!left) {
-			tm_dial_cancel(dial);
-			snprintf(dial->why, sizeof(dial->why),
-				 "no answer in time (is it reachable?)");
-			return -ETIMEDOUT;
-		}
-		p.events = tm_dial_events(dial);
-		poll(&p, 1, left);
-		err = 0;
-	}
-	return err;
-}
-
-/* The first channel brings the session, on the first address that works. */
-static int connect_first(struct tm_session *session, u64 deadline, char *why,
-			 size_t why_len)
-{
-	struct tm_channel *channel = &session->channels[0];
-	struct tm_address list[TM_ADDRESSES_MAX];
-	int i, nr, err = 0;
-
-	nr = tm_address_resolve(session->name, list, why, why_len);
-	if (nr < 0)
-		return nr;
-	for (i = 0; i < nr; i++) {
-		session->target.address = list[i];
-		err = connect_channel(session, channel, deadline);
-		if (!err || err == -ETIMEDOUT)
-			break;
-	}
-	snprintf(why, why_len, "%s", channel->dial.why);
-	return err;
-}
-
-static int connect_all(struct tm_session *session, char *why, size_t why_len)
+static int connect_all(struct tm_session *session, const char **why)
 {
 	u64 deadline = tm_channel_now() + session->timeout_ns;
+	struct tm_channel *channel = &session->channels[0];
 	unsigned int i, max;
 	int err;
 
-	err = connect_first(session, deadline, why, why_len);
+	*why = channel->dial.why;
+	err = tm_connect_first(&channel->dial, &session->target, deadline);
 	if (err)
 		return err;
-	session->welcome = session->channels[0].dial.welcome;
-	session->target.session = tm_le64_to_cpu(session->welcome.session);
+	session->welcome = channel->dial.welcome;
+	tm_channel_up(channel, &channel->dial);
 
 	max = tm_le32_to_cpu(session->welcome.channels_max);
 	if (session->nr_channels > max) {
-		snprintf(why, why_len, "it allows %u connections, not %u", max,
+		snprintf(channel->dial.why, sizeof(channel->dial.why),
+			 "it allows %u connections, not %u", max,
 			 session->nr_channels);
 		return -EUSERS;
 	}
 	for (i = 1; i < session->nr_channels; i++) {
-		struct tm_channel *channel = &session->channels[i];
-
-		err = connect_channel(session, channel, deadline);
-		if (err) {
-			snprintf(why, why_len, "%s", channel->dial.why);
+		channel = &session->channels[i];
+		*why = channel->dial.why;
+		err = tm_connect(&channel->dial, &session->target, i, deadline);
+		if (err)
 			return err;
-		}
+		tm_channel_up(channel, &channel->dial);
 	}
 	return 0;
 }
@@ -145,7 +87,7 @@ int tm_session_open(const struct tm_session_config *config,
 		    struct tm_session **result, char *why, size_t why_len)
 {
 	struct tm_session *session;
-	char cause[320];
+	const char *cause;
 	int err;
 
 	if (!config->nr_channels ||
@@ -167,16 +109,13 @@ int tm_session_open(const struct tm_session_config *config,
 	session->timeout_ns = config->timeout_ms * 1000000ull;
 	snprintf(session->name, sizeof(session->name), "%s",
 		 config->server->address);
+	err = tm_connect_prepare(&session->target, config->server, config->job,
+				 config->timeout_ms);
 	session->target.name = session->name;
-	session->target.auth = config->server->auth;
-	session->target.job = config->job;
-	session->target.timeout_ms = config->timeout_ms;
-	err = tm_auth_random(session->target.key, sizeof(session->target.key));
 	if (err)
-		snprintf(cause, sizeof(cause), "get random bytes: %s",
-			 strerrordesc_np(-err));
+		cause = "no random bytes";
 	else
-		err = connect_all(session, cause, sizeof(cause));
+		err = connect_all(session, &cause);
 	if (err) {
 		snprintf(why, why_len, "connect to server %s: %s",
 			 config->server->address, cause);
@@ -196,9 +135,11 @@ static void drain(int fd)
 	u64 deadline = tm_channel_now() + BYE_MS * 1000000ull;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char sink[4096];
+	u64 now;
 
 	shutdown(fd, SHUT_WR);
-	while (poll(&p, 1, ms_until(deadline)) > 0)
+	while ((now = tm_channel_now()) < deadline &&
+	       poll(&p, 1, (int)((deadline - now) / 1000000) + 1) > 0)
 		if (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) <= 0)
 			return;
 }

@@ -7,13 +7,19 @@
 # shellcheck disable=SC2034 # for those who source this
 build_packages=(
 	gcc libc6-dev linux-libc-dev meson ninja-build pkg-config
-	libbsd-dev libjemalloc-dev libjson-c-dev libmunge-dev libslurm-dev libxxhash-dev nettle-dev
+	libbsd-dev libjemalloc-dev libjson-c-dev libkmod-dev libmunge-dev libslurm-dev libxxhash-dev nettle-dev
 )
 # shellcheck disable=SC2034 # for those who source this
 test_packages=(
 	clang clang-format jq libclang-rt-14-dev libcmocka-dev
 	linux-headers-amd64 llvm mandoc munge python3 shellcheck stress-ng
 )
+# shellcheck disable=SC2034 # for those who source this
+vm_packages=(
+	busybox-static cpio kmod qemu-system-x86 xz-utils zstd
+)
+# shellcheck disable=SC2034 # for those who source this
+debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make)
 
 # missing_packages PACKAGE...: those that are not installed
 missing_packages() {

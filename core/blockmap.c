@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * The block map's two levels, and the reserve that new leaves come from. Knows
- * nothing of what entries mean. Lock order: none.
+ * The block map's levels, and the reserve that new leaves and nodes come from.
+ * Knows nothing of what entries mean. Lock order: none.
  */
 #include "core/blockmap.h"
 
 _Static_assert(TM_REPLICAS > 1 || sizeof(struct tm_block) == 32,
 	       "an entry is 32 bytes");
+_Static_assert(sizeof(struct tm_node) <= sizeof(struct tm_leaf),
+	       "a leaf's memory does for a node");
 
 /* As large as 64 leaves; the first is spent on the link. */
 struct tm_leaf_chunk {
@@ -22,14 +24,14 @@ int tm_blockmap_init(struct tm_blockmap *map, u64 nr_blocks)
 	if (!nr_blocks || nr_blocks >= TM_BLOCKS_MAX)
 		return -EINVAL;
 	map->nr_blocks = nr_blocks;
-	map->nr_leaves = (nr_blocks + TM_LEAF_BLOCKS - 1) >> TM_LEAF_SHIFT;
-	map->directory = tm_alloc(map->nr_leaves * sizeof(*map->directory));
+	map->nr_nodes = (nr_blocks + TM_NODE_BLOCKS - 1) / TM_NODE_BLOCKS;
+	map->directory = tm_alloc(map->nr_nodes * sizeof(*map->directory));
 	return map->directory ? 0 : -ENOMEM;
 }
 
 void tm_blockmap_fini(struct tm_blockmap *map)
 {
-	tm_free(map->directory, map->nr_leaves * sizeof(*map->directory));
+	tm_free(map->directory, map->nr_nodes * sizeof(*map->directory));
 }
 
 int tm_leaf_reserve_fill(struct tm_leaf_reserve *reserve)
@@ -71,21 +73,38 @@ static struct tm_leaf *leaf_peek(struct tm_leaf_reserve *reserve)
 	return &reserve->chunk->leaf[reserve->used];
 }
 
+/* It was put to use, unless another lane was quicker. */
+static void leaf_taken(struct tm_leaf_reserve *reserve)
+{
+	reserve->used++;
+	tm_store_relaxed(&reserve->taken, reserve->taken + 1);
+}
+
 struct tm_block *tm_blockmap_get(struct tm_blockmap *map, u64 block,
 				 struct tm_leaf_reserve *reserve)
 {
 	struct tm_block *e = tm_blockmap_find(map, block);
-	struct tm_leaf *leaf;
+	struct tm_node **node;
+	struct tm_leaf **leaf, *spare;
 
 	if (tm_likely(e))
 		return e;
-	leaf = leaf_peek(reserve);
-	if (!leaf)
-		return NULL;
-	/* another lane may be quicker: then the leaf stays in the reserve */
-	if (tm_cas(&map->directory[block >> TM_LEAF_SHIFT], NULL, leaf)) {
-		reserve->used++;
-		tm_store_relaxed(&reserve->taken, reserve->taken + 1);
+	node = &map->directory[block / TM_NODE_BLOCKS];
+	if (!tm_load_acquire(node)) {
+		spare = leaf_peek(reserve);
+		if (!spare)
+			return NULL;
+		if (tm_cas(node, NULL, (struct tm_node *)spare))
+			leaf_taken(reserve);
+	}
+	leaf = &tm_load_acquire(node)
+			->leaf[block >> TM_LEAF_SHIFT & (TM_NODE_LEAVES - 1)];
+	if (!tm_load_acquire(leaf)) {
+		spare = leaf_peek(reserve);
+		if (!spare)
+			return NULL;
+		if (tm_cas(leaf, NULL, spare))
+			leaf_taken(reserve);
 	}
 	return tm_blockmap_find(map, block);
 }
@@ -93,11 +112,21 @@ struct tm_block *tm_blockmap_get(struct tm_blockmap *map, u64 block,
 u64 tm_blockmap_skip(const struct tm_blockmap *map, u64 block)
 {
 	u64 leaf = block >> TM_LEAF_SHIFT;
+	u64 end = map->nr_nodes << TM_NODE_SHIFT;
 
-	if (tm_load_relaxed(&map->directory[leaf]))
-		return block;
-	while (++leaf < map->nr_leaves)
-		if (tm_load_relaxed(&map->directory[leaf]))
-			return leaf << TM_LEAF_SHIFT;
+	while (leaf < end) {
+		struct tm_node *node =
+			tm_load_acquire(&map->directory[leaf >> TM_NODE_SHIFT]);
+
+		if (!node) {
+			leaf = (leaf | (TM_NODE_LEAVES - 1)) + 1;
+			continue;
+		}
+		if (tm_load_relaxed(&node->leaf[leaf & (TM_NODE_LEAVES - 1)])) {
+			leaf <<= TM_LEAF_SHIFT;
+			return leaf > block ? leaf : block;
+		}
+		leaf++;
+	}
 	return map->nr_blocks;
 }

@@ -2,10 +2,11 @@
 /*
  * The block map: what the pager knows of each block of the address space.
  *
- * A sparse table of two levels: a directory of pointers, zero until touched,
- * and leaves of 128 entries, made when the first of their blocks is touched and
- * kept until the map is destroyed. Finding an entry takes no lock. The entry
- * itself is guarded by whoever uses the map (the lock of the block's shard).
+ * A sparse table of three levels: a directory of pointers to nodes of pointers
+ * to leaves of 128 entries. Nodes and leaves are made when the first of their
+ * blocks is touched and kept until the map is destroyed. Finding an entry takes
+ * no lock. The entry itself is guarded by whoever uses the map (the lock of the
+ * block's shard).
  */
 #ifndef TM_CORE_BLOCKMAP_H
 #define TM_CORE_BLOCKMAP_H
@@ -74,14 +75,24 @@ struct tm_leaf {
 	struct tm_block block[TM_LEAF_BLOCKS];
 };
 
+#define TM_NODE_SHIFT 9
+#define TM_NODE_LEAVES (1u << TM_NODE_SHIFT)
+#define TM_NODE_BLOCKS (1u << (TM_NODE_SHIFT + TM_LEAF_SHIFT))
+
+struct tm_node {
+	struct tm_leaf *leaf[TM_NODE_LEAVES];
+};
+
 struct tm_blockmap {
-	struct tm_leaf **directory;
+	struct tm_node **directory;
 	u64 nr_blocks;
-	u64 nr_leaves; /* of the address space, not those that exist */
+	u64 nr_nodes; /* of the address space, not those that exist */
 };
 
 /**
  * struct tm_leaf_reserve - leaves in hand, so that a fault need not allocate
+ *
+ * Nodes come from it too: they are no larger.
  *
  * One for each lane; not locked.
  */
@@ -89,7 +100,7 @@ struct tm_leaf_reserve {
 	struct tm_leaf_chunk *chunk; /* being used; links all earlier ones */
 	struct tm_leaf_chunk *spare;
 	u32 used;  /* leaves of @chunk */
-	u64 taken; /* leaves in all */
+	u64 taken; /* leaves and nodes in all */
 };
 
 /* leaves that a full reserve has at least */
@@ -109,9 +120,14 @@ void tm_leaf_reserve_fini(struct tm_leaf_reserve *reserve);
 static inline struct tm_block *tm_blockmap_find(const struct tm_blockmap *map,
 						u64 block)
 {
-	struct tm_leaf *leaf =
-		tm_load_acquire(&map->directory[block >> TM_LEAF_SHIFT]);
+	struct tm_node *node = tm_load_acquire(
+		&map->directory[block >> (TM_NODE_SHIFT + TM_LEAF_SHIFT)]);
+	struct tm_leaf *leaf;
 
+	if (!node)
+		return NULL;
+	leaf = tm_load_acquire(
+		&node->leaf[block >> TM_LEAF_SHIFT & (TM_NODE_LEAVES - 1)]);
 	return leaf ? &leaf->block[block & (TM_LEAF_BLOCKS - 1)] : NULL;
 }
 

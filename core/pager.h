@@ -9,8 +9,8 @@
  * tm_pager_balance().
  *
  * Concurrency. Every entry point takes a lane: the caller's private context
- * (free I/O descriptors, counters). A lane is used by one
- * thread at a time; different lanes run at the same time. Blocks are spread
+ * (free I/O descriptors, counters). A lane is used by one thread at a time;
+ * different lanes run at the same time. Blocks are spread
  * over shards, each with its own lock; no lock spans them, and no ops function
  * is called with a lock held, except where its comment says so. While an
  * operation on a block is under way the block is in a busy state, which is
@@ -187,8 +187,8 @@ struct tm_pager_ops {
 
 /**
  * struct tm_pager_config - fixed at creation
- * @nr_blocks: size of the block address space; costs a pointer per 128 blocks
- *	of address space, in memory that is zero until touched
+ * @nr_blocks: size of the block address space; costs a pointer per 65536
+ *	blocks of address space
  * @nr_frames: most frames that there will ever be; the limit starts here
  * @block_shift: log2 of the block size in bytes
  * @nr_lanes: lanes

@@ -12,7 +12,9 @@
  * attaches a new one with a higher epoch; then everything under way is sent
  * again (requests are idempotent). A server without a sign of life for the
  * timeout, connected or not, is lost: ops->lost once, then every request under
- * way and every later one ends with -EIO.
+ * way and every later one ends with -EIO. A link judges for itself: that the
+ * server's links in other lanes are lost too is for ops->lost to bring about
+ * (tm_link_lose()).
  */
 #ifndef TM_KMOD_LINK_H
 #define TM_KMOD_LINK_H
@@ -45,7 +47,8 @@ struct tm_link_ops {
  * @bvec, @nr_bvec: payload, whole pages, @bytes in sum; what a READ's pages
  *	hold is undefined until done(0)
  * @done: from tm_link_process() only, never from submit; may submit again. 0,
- *	-EIO lost, -ENOMEM refused, -EFAULT address refused
+ *	-EIO lost, -ENOMEM refused, -EFAULT address refused, -EREMOTEIO the
+ *	server failed
  */
 struct tm_link_request {
 	u8 type;
@@ -57,10 +60,17 @@ struct tm_link_request {
 	void *cookie;
 };
 
+/**
+ * struct tm_link_config - what a link is made for
+ * @name: of the space, for the log; outlives the link
+ * @server: told to the ops
+ * @depth: requests under way at most, 1..32767
+ */
 struct tm_link_config {
-	unsigned int server; /* told to the ops */
+	const char *name;
+	unsigned int server;
 	unsigned int channel;
-	unsigned int depth; /* requests under way at most */
+	unsigned int depth;
 	unsigned int timeout_ms;
 	const struct tm_link_ops *ops;
 	void *ctx;
@@ -69,7 +79,7 @@ struct tm_link_config {
 /** tm_link_create() - without a connection yet; 0 or -ENOMEM */
 int tm_link_create(const struct tm_link_config *config, struct tm_link **link);
 
-/** tm_link_destroy() - nothing is completed; the lane's thread has ended */
+/** tm_link_destroy() - BYE, close; nothing is completed; the lane has ended */
 void tm_link_destroy(struct tm_link *link);
 
 /**
@@ -80,7 +90,7 @@ void tm_link_destroy(struct tm_link *link);
  */
 int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch);
 
-/** tm_link_lose() - the agent gave the server up; any process context */
+/** tm_link_lose() - the server is given up; any process context */
 void tm_link_lose(struct tm_link *link, int err);
 
 /**

@@ -237,9 +237,6 @@ int tm_submit(spank_t spank)
 	slurm_free_partition_info_msg(all);
 	if (err)
 		return err;
-	if (conf->engine == TM_CONF_ENGINE_KMOD)
-		return refuse(
-			"--teramem-engine=kmod: not possible yet: use uffd");
 	source = choose_source(&s);
 	err = source->submit(spank, &s);
 	if (err)

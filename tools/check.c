@@ -22,6 +22,7 @@
 #include "common/auth.h"
 #include "common/memory.h"
 #include "common/log.h"
+#include "common/module.h"
 #include "common/size.h"
 #include "tools/tool.h"
 
@@ -151,6 +152,15 @@ static void check_mechanism(struct finding *f)
 		remedy(f, "use a kernel with CONFIG_PTE_MARKER_UFFD_WP or "
 			  "userfaultfd write protection (x86-64: 5.7)");
 	}
+}
+
+static void check_module(struct finding *f)
+{
+	struct tm_module_probe probe;
+
+	tm_module_probe(&probe);
+	find(f, probe.err ? STATE_WARN : STATE_OK, "%s", probe.found);
+	remedy(f, "%s", probe.remedy);
 }
 
 static void check_memlock(struct finding *f)
@@ -311,11 +321,17 @@ static const struct check {
 	const char *name;
 	void (*check)(struct finding *f);
 } checks[] = {
-	{"kernel", check_kernel},	    {"userfaultfd", check_uffd},
-	{"/dev/userfaultfd", check_device}, {"mechanism", check_mechanism},
-	{"teramem", check_parts},	    {"memory", check_free},
-	{"overcommit", check_overcommit},   {"locked memory", check_memlock},
-	{"huge pages", check_hugepages},    {"munge", check_munge},
+	{"kernel", check_kernel},
+	{"userfaultfd", check_uffd},
+	{"/dev/userfaultfd", check_device},
+	{"mechanism", check_mechanism},
+	{"kernel module", check_module},
+	{"teramem", check_parts},
+	{"memory", check_free},
+	{"overcommit", check_overcommit},
+	{"locked memory", check_memlock},
+	{"huge pages", check_hugepages},
+	{"munge", check_munge},
 };
 #define NR_CHECKS (sizeof(checks) / sizeof(*checks))
 

@@ -57,6 +57,7 @@ enum option_key {
 	OPT_SIZE = 256,
 	OPT_LOCAL,
 	OPT_DONORS,
+	OPT_ENGINE,
 	OPT_BLOCK,
 	OPT_POLICY,
 	OPT_PLACEMENT,
@@ -78,6 +79,7 @@ static const struct option long_options[] = {
 	{"size", required_argument, NULL, OPT_SIZE},
 	{"local", required_argument, NULL, OPT_LOCAL},
 	{"donors", required_argument, NULL, OPT_DONORS},
+	{"engine", required_argument, NULL, OPT_ENGINE},
 	{"block", required_argument, NULL, OPT_BLOCK},
 	{"policy", required_argument, NULL, OPT_POLICY},
 	{"placement", required_argument, NULL, OPT_PLACEMENT},
@@ -103,6 +105,10 @@ static const char usage[] =
 	"  --size=SIZE         remote memory, for all processes together\n"
 	"  --local=SIZE        local memory that holds parts of it\n"
 	"  --donors=N          memory servers to start on this machine (2)\n"
+	"  --engine=NAME       what pages: uffd (user space), kmod (kernel "
+	"module,\n"
+	"                      root only), or auto: kmod where it can be "
+	"(uffd)\n"
 	"  --block=SIZE        unit of paging, 4K to 2M (256K)\n"
 	"  --policy=NAME       replacement: lru or fifo (lru)\n"
 	"  --placement=NAME    on the servers: simple or rr (simple)\n"
@@ -132,6 +138,25 @@ static int choose(const char *name, const char *text, const char *first,
 	return tm_option_bad(name, text, why);
 }
 
+static int choose_engine(const char *text, enum tm_engine_kind *engine)
+{
+	static const char *const names[] = {
+		[TM_ENGINE_UFFD] = "uffd",
+		[TM_ENGINE_KMOD] = "kmod",
+		[TM_ENGINE_AUTO] = "auto",
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		*engine = i;
+		return 0;
+	}
+	return tm_option_bad("engine", text,
+			     "unknown (use uffd, kmod or auto)");
+}
+
 static int parse_one(int key, const char *arg, struct tm_run_options *o)
 {
 	struct tm_map *map = &o->map;
@@ -153,6 +178,8 @@ static int parse_one(int key, const char *arg, struct tm_run_options *o)
 		return choose("placement", arg, "simple", "rr", &map->rr);
 	case OPT_TRANSPORT:
 		return choose("transport", arg, "unix", "tcp", &o->tcp);
+	case OPT_ENGINE:
+		return choose_engine(arg, &o->engine);
 	case OPT_DONORS:
 		err = tm_option_number("donors", arg, 1, TM_DONORS_MAX, &n);
 		o->donors = (unsigned int)n;

@@ -32,6 +32,7 @@ struct run {
 	struct tm_run_options options;
 	struct tm_map map; /* as the program sees it */
 	struct tm_servers servers;
+	struct tm_agent agent;
 	struct tm_run_files files;
 	char preload[PATH_MAX];
 	char folder[PATH_MAX];
@@ -117,21 +118,29 @@ static int check_servers(const struct tm_map *map)
 	return 0;
 }
 
-static int check_machine(const struct tm_run_options *o)
+static int check_uffd(void)
 {
 	const char *opt_in = getenv("TERAMALLOC_UFFD");
 	struct tm_uffd_probe uffd;
-	int err;
 
 	tm_uffd_probe(&uffd);
-	if (uffd.way < TM_UFFD_DEVICE &&
-	    !(uffd.way == TM_UFFD_LIMITED && opt_in &&
-	      !strcmp(opt_in, "limited"))) {
-		tm_err("run: no full userfaultfd for this user; %s",
-		       tm_uffd_remedy(&uffd));
-		return -EPERM;
-	}
-	err = check_memory(o);
+	if (uffd.way >= TM_UFFD_DEVICE ||
+	    (uffd.way == TM_UFFD_LIMITED && opt_in &&
+	     !strcmp(opt_in, "limited")))
+		return 0;
+	tm_err("run: no full userfaultfd for this user; %s",
+	       tm_uffd_remedy(&uffd));
+	return -EPERM;
+}
+
+static int check_machine(struct tm_run_options *o)
+{
+	int err = tm_agent_choose(&o->engine);
+
+	if (!err && o->engine == TM_ENGINE_UFFD)
+		err = check_uffd();
+	if (!err)
+		err = check_memory(o);
 	if (!err && o->tcp)
 		err = check_munge();
 	if (!err && o->map_file)
@@ -210,13 +219,18 @@ static int prepare(struct run *run)
 	if (!run->options.map_file)
 		err = tm_servers_start(&run->servers, run->folder,
 				       &run->options, &run->map);
-	return err ? err : tm_folder_fill(run->folder, &run->map, &run->files);
+	if (!err)
+		err = tm_folder_fill(run->folder, &run->map, &run->files);
+	if (!err && run->options.engine == TM_ENGINE_KMOD)
+		err = tm_agent_start(&run->agent, &run->map);
+	return err;
 }
 
 static void clean_up(struct run *run)
 {
 	if (run->files.job)
 		tm_job_detach(run->files.job);
+	tm_agent_end(&run->agent);
 	tm_servers_end(&run->servers);
 	if (run->folder_fd >= 0)
 		tm_folder_remove(run->folder, run->folder_fd);
@@ -238,6 +252,8 @@ static void set_environment(const struct run *run)
 	setenv("LD_PRELOAD", preload, 1);
 	setenv("TERAMEM_JOB_MAP", run->files.map_path, 1);
 	setenv("TERAMEM_JOB_FILE", run->files.job_path, 1);
+	if (run->agent.space)
+		setenv("TERAMEM_JOB_DEVICE", run->agent.device, 1);
 	if (run->options.mmap)
 		setenv("TERAMALLOC_MMAP", "1", 1);
 	if (run->options.threshold)
@@ -298,7 +314,7 @@ static bool reap(struct run *run, int *status)
 		if (pid == run->program) {
 			*status = one;
 			ended = true;
-		} else {
+		} else if (!tm_agent_reaped(&run->agent, pid)) {
 			tm_servers_reaped(&run->servers, pid, one);
 		}
 	}
@@ -315,10 +331,24 @@ static void forward(const struct run *run, const siginfo_t *info)
 		kill(run->program, info->si_signo);
 }
 
-static int wait_program(struct run *run, const sigset_t *set)
+/* Reading keeps the peaks. */
+static void read_outcome(const struct run *run, struct tm_outcome *out)
+{
+	if (run->agent.space) {
+		tm_agent_outcome(&run->agent, out);
+		return;
+	}
+	tm_job_totals(run->files.job, &out->totals);
+	out->fault_ns_p50 =
+		tm_hist_percentile(&out->totals.stats.fault_ns, 500);
+	out->fault_ns_p99 =
+		tm_hist_percentile(&out->totals.stats.fault_ns, 990);
+}
+
+static int wait_program(struct run *run, const sigset_t *set,
+			struct tm_outcome *out)
 {
 	const struct timespec sample = {0, SAMPLE_NS};
-	struct tm_job_totals totals;
 	siginfo_t info;
 	int sig, status = 0;
 
@@ -330,8 +360,7 @@ static int wait_program(struct run *run, const sigset_t *set)
 		} else if (sig > 0) {
 			forward(run, &info);
 		} else {
-			tm_job_totals(run->files.job,
-				      &totals); /* keeps peaks */
+			read_outcome(run, out);
 		}
 	}
 }
@@ -361,12 +390,12 @@ static int run_program(struct run *run, const sigset_t *set,
 		return err == -ENOENT ? TM_EXIT_NOT_FOUND
 				      : TM_EXIT_NOT_EXECUTABLE;
 	}
-	status = wait_program(run, set);
+	status = wait_program(run, set, out);
 	out->wall_s = seconds_since(&started);
 	out->exit_status = WIFSIGNALED(status)
 				   ? TM_EXIT_SIGNAL + WTERMSIG(status)
 				   : WEXITSTATUS(status);
-	tm_job_totals(run->files.job, &out->totals);
+	read_outcome(run, out);
 	if (!run->options.quiet)
 		tm_summary_print(&run->options, &run->map, out);
 	if (run->stats_fd >= 0) {
@@ -388,7 +417,7 @@ int tm_run_main(int argc, char **argv)
 	cpu_set_t cpus;
 	sigset_t set;
 
-	run.servers.lease_fd = -1;
+	run.servers.lease_fd = run.agent.stop_fd = -1;
 	err = tm_run_options_parse(argc, argv, &run.options);
 	if (err)
 		return err > 0 ? 0 : TM_EXIT_FAILURE;

@@ -75,15 +75,35 @@ static void print_text(const struct tm_map *map,
 #undef SIZE
 }
 
+/* The kernel counts for its engine, processes count for themselves. */
+static int read_totals(const char *path, const char *device,
+		       struct tm_job_totals *totals)
+{
+	struct tm_job *job;
+	int err;
+
+	if (device && *device) {
+		path = device;
+		err = tm_agent_view(device, totals);
+	} else {
+		err = tm_job_view(path, &job);
+		if (!err) {
+			tm_job_totals(job, totals);
+			tm_job_detach(job);
+		}
+	}
+	if (err)
+		tm_err("status: open %s: %s", path, strerror(-err));
+	return err;
+}
+
 static int show(bool json)
 {
 	static struct tm_map map;
 	static struct tm_job_totals totals;
 	const char *map_path = getenv("TERAMEM_JOB_MAP");
 	const char *job_path = getenv("TERAMEM_JOB_FILE");
-	struct tm_job *job;
 	char error[256];
-	int err;
 
 	if (!map_path || !*map_path || !job_path || !*job_path) {
 		tm_err("status: no remote memory here: TERAMEM_JOB_MAP is not "
@@ -95,13 +115,8 @@ static int show(bool json)
 		tm_err("status: %s: %s", map_path, error);
 		return 1;
 	}
-	err = tm_job_view(job_path, &job);
-	if (err) {
-		tm_err("status: open %s: %s", job_path, strerror(-err));
+	if (read_totals(job_path, getenv("TERAMEM_JOB_DEVICE"), &totals))
 		return 1;
-	}
-	tm_job_totals(job, &totals);
-	tm_job_detach(job);
 	if (json)
 		print_json(&map, &totals);
 	else

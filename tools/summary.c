@@ -88,8 +88,8 @@ void tm_summary_print(const struct tm_run_options *o, const struct tm_map *map,
 	tm_info("  faults   %" PRIu64 ": %" PRIu64 " first touches, %" PRIu64
 		" remote, %" PRIu64 " cached; median %s, p99 %s",
 		s->faults, s->faults_zero, s->faults_remote, s->faults_cached,
-		time_text(tm_hist_percentile(&s->fault_ns, 500), t.text[0]),
-		time_text(tm_hist_percentile(&s->fault_ns, 990), t.text[1]));
+		time_text(out->fault_ns_p50, t.text[0]),
+		time_text(out->fault_ns_p99, t.text[1]));
 	print_transfers(out);
 	if (s->checksum_errors || s->lost || s->reconnects)
 		tm_info("  trouble  %" PRIu64
@@ -114,6 +114,8 @@ static struct json_object *config_json(const struct tm_run_options *o,
 {
 	struct json_object *config = json_object_new_object();
 
+	add_text(config, "engine",
+		 o->engine == TM_ENGINE_KMOD ? "kmod" : "uffd");
 	add_u64(config, "size_bytes", map->size_bytes);
 	add_u64(config, "local_bytes", map->local_bytes);
 	add_u64(config, "block_bytes", map->block_bytes);
@@ -158,6 +160,8 @@ static struct json_object *outcome_json(const struct tm_run_options *o,
 		totals->gauges.resident_peak_bytes);
 	add_u64(root, "capacity_peak_bytes", totals->capacity_peak_bytes);
 	tm_stats_json(&totals->stats, root);
+	add_u64(root, "fault_ns_p50", out->fault_ns_p50);
+	add_u64(root, "fault_ns_p99", out->fault_ns_p99);
 	return root;
 }
 

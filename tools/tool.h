@@ -15,32 +15,38 @@
 #include "common/map.h"
 #include "common/paths.h"
 
+struct tm_space;
+
 /* Exit statuses of our own, as env(1), nohup(1) and timeout(1) have them. */
 #define TM_EXIT_FAILURE 125
 #define TM_EXIT_NOT_EXECUTABLE 126
 #define TM_EXIT_NOT_FOUND 127
 #define TM_EXIT_SIGNAL 128
 
-/* ---- run.c, check.c, bench.c, config.c, status.c ------------------------ */
+/* ---- run.c, check.c, bench.c, config.c, status.c, cleanup.c -------------- */
 
 int tm_run_main(int argc, char **argv);
 int tm_check_main(int argc, char **argv);
 int tm_bench_main(int argc, char **argv);
 int tm_config_main(int argc, char **argv);
 int tm_status_main(int argc, char **argv);
+int tm_cleanup_main(int argc, char **argv);
 
 /* ---- options.c ---------------------------------------------------------- */
+
+enum tm_engine_kind { TM_ENGINE_UFFD, TM_ENGINE_KMOD, TM_ENGINE_AUTO };
 
 /**
  * struct tm_run_options - what `teramem run` was asked for
  * @map: everything that the program's engine reads; the servers are not filled
  *	in unless @map_file names them
- * @stats_fd: where the JSON goes, -1: nowhere
+ * @engine: AUTO is decided by tm_agent_choose()
  */
 struct tm_run_options {
 	struct tm_map map;
 	const char *map_file;
 	unsigned int donors;
+	enum tm_engine_kind engine;
 	bool tcp;
 	bool mmap;
 	bool overcommit;
@@ -157,6 +163,43 @@ const char *tm_uffd_remedy(const struct tm_uffd_probe *probe);
 /** tm_uffd_device() - /dev/userfaultfd for a program to inherit; -errno */
 int tm_uffd_device(void);
 
+/* ---- agent.c ------------------------------------------------------------ */
+
+/**
+ * struct tm_agent - of the kernel engine's space of one run; a child serves it
+ * @space: NULL: there is none
+ * @stop_fd: while it is open the child serves
+ */
+struct tm_agent {
+	struct tm_space *space;
+	char device[64];
+	pid_t pid;
+	int stop_fd;
+};
+
+/**
+ * tm_agent_choose() - the engine to use, where the user left it open
+ *
+ * Returns 0, or -errno after it said why that engine cannot be.
+ */
+int tm_agent_choose(enum tm_engine_kind *engine);
+
+/** tm_agent_start() - the space, connected and served; -errno after it said so
+ */
+int tm_agent_start(struct tm_agent *agent, const struct tm_map *map);
+
+struct tm_outcome;
+/** tm_agent_outcome() - what the space's programs did so far */
+void tm_agent_outcome(const struct tm_agent *agent, struct tm_outcome *out);
+
+/** tm_agent_view() - the same by the device, for its user; 0 or -errno */
+int tm_agent_view(const char *device, struct tm_job_totals *totals);
+
+/** tm_agent_reaped() - a child ended; true if it was this one */
+bool tm_agent_reaped(struct tm_agent *agent, pid_t pid);
+
+void tm_agent_end(struct tm_agent *agent);
+
 /* ---- summary.c ---------------------------------------------------------- */
 
 /**
@@ -165,6 +208,8 @@ int tm_uffd_device(void);
  */
 struct tm_outcome {
 	struct tm_job_totals totals;
+	uint64_t fault_ns_p50;
+	uint64_t fault_ns_p99;
 	double wall_s;
 	int exit_status;
 };

@@ -159,6 +159,12 @@ struct tm_uapi_query {
 	__u64 fault_ns_p99;
 	__u64 resident_peak_bytes;
 	__u64 remote_peak_bytes;
+	__u64 committed_peak_bytes;
+	__u64 regions_opened; /* ever */
+	__u64 faults_cached;
+	__u64 fetch_requests;
+	__u64 store_requests;
+	__u64 lost_blocks;
 	__u64 reserved[8];
 };
 
@@ -199,5 +205,11 @@ struct tm_uapi_range {
 /* promise, or give back, whole blocks of capacity: bytes; -ENOMEM */
 #define TM_IOC_COMMIT _IOW(TM_IOC_MAGIC, 0x22, __u64)
 #define TM_IOC_UNCOMMIT _IOW(TM_IOC_MAGIC, 0x23, __u64)
+
+/*
+ * Returns another descriptor of the file of this space that the caller has
+ * mapped at the address, for a program that lost its own; -ENOENT
+ */
+#define TM_IOC_REGION_AT _IOW(TM_IOC_MAGIC, 0x24, __u64)
 
 #endif /* TERAMEM_UAPI_H */

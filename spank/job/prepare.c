@@ -157,7 +157,8 @@ static int hand_over(const struct tm_job_request *r, const char *path, int err)
 static int write_files(struct tm_job_request *r, const struct tm_map *map)
 {
 	char map_path[PATH_MAX], job_path[PATH_MAX], library[PATH_MAX];
-	char text[4 * PATH_MAX];
+	char device[PATH_MAX];
+	char text[5 * PATH_MAX];
 	int err, n;
 
 	tm_job_folder_path(r->job, "map", map_path);
@@ -169,6 +170,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 					      map->local_bytes));
 	if (err)
 		return fail(r, err, "write %s: %s", map_path, strerror(-err));
+	err = tm_agent_start(r, map, device);
+	if (err)
+		return err;
 	n = snprintf(text, sizeof(text),
 		     "restart=%" PRIu32 "\n"
 		     "TERAMEM_JOB_MAP=%s\n"
@@ -179,6 +183,9 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 		     "TERAMEM_JOB_DONORS=%u\n",
 		     r->restart, map_path, job_path, map->size_bytes,
 		     map->local_bytes, map->block_bytes, map->nr_servers);
+	if (*device)
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      "TERAMEM_JOB_DEVICE=%s\n", device);
 	if (r->conf.preload_bytes) {
 		if (tm_path_find("allocator/libteramalloc-preload.so", library))
 			return fail(r, -ENOENT,
@@ -223,21 +230,27 @@ static int prepare_donor(struct tm_job_request *r)
 			    "a donor needs a --mem of at least 68M, and a "
 			    "Slurm that schedules memory (CR_Core_Memory)");
 	snprintf(text, sizeof(text),
-		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
+		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64
+		 " %" PRIu64 " %" PRIu64 " %s\n",
 		 r->leader, r->uid, r->gid,
 		 (job.memory_bytes - TM_DONOR_OVERHEAD) &
 			 ~(TM_EXTENT_BYTES - 1),
-		 r->conf.port_first, r->conf.port_last, address);
+		 r->conf.port_first, r->conf.port_last, r->conf.wait_s,
+		 r->conf.timeout_s, address);
 	err = tm_job_folder_write(r->job, "donor", text);
 	return err ? fail(r, err, "write donor: %s", strerror(-err)) : 0;
 }
 
 int tm_prolog(struct tm_job_request *r)
 {
-	int err = tm_job_folder_make(r->job);
+	int err;
 
+	tm_sweep(r->job);
+	err = tm_job_folder_make(r->job);
 	if (err)
 		return err;
+	if (r->node)
+		tm_job_folder_write(r->job, "node", r->node);
 	err = read_settings(r);
 	if (!err)
 		err = r->donor ? prepare_donor(r) : prepare_compute(r);
@@ -253,5 +266,6 @@ int tm_epilog(struct tm_job_request *r)
 {
 	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
+	tm_agent_ended(r->job);
 	return 0;
 }

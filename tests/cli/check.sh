@@ -18,7 +18,7 @@ assert_eq "$(json "$TMP/json" '.checks[] | select(.state == "fail") | .name' | w
 assert_eq "$(json "$TMP/json" '[.checks[] | select(.state != "ok" and .remedy == "")] | length')" \
 	0 "whatever is not ok has its remedy"
 for name in kernel userfaultfd /dev/userfaultfd mechanism memory overcommit \
-	"locked memory" "huge pages" munge; do
+	"kernel module" "locked memory" "huge pages" munge; do
 	assert_eq "$(jq --arg n "$name" '[.checks[] | select(.name == $n)] | length' "$TMP/json")" \
 		1 "$name is checked"
 done

@@ -35,6 +35,7 @@
 	} while (0)
 
 static char *area, *filler;
+static size_t filler_bytes; /* much more than there is local memory */
 static const char *self;
 
 static void get_area(void)
@@ -44,8 +45,8 @@ static void get_area(void)
 	area = remote_alloc(AREA);
 	CHECK(area);
 	CHECK(!remote_stats(&s));
-	filler = remote_alloc(s.limit_bytes * 2 > 64u << 20 ? s.limit_bytes * 2
-							    : 64u << 20);
+	filler_bytes = s.limit_bytes * 4;
+	filler = remote_alloc(filler_bytes);
 	CHECK(filler);
 	for (size_t i = 0; i < AREA_PAGES; i++)
 		page_write(area + i * PAGE, i, 1);
@@ -62,7 +63,7 @@ static bool present(const void *addr)
 /* All of the area leaves local memory, but what may not. */
 static void evict(void)
 {
-	for (size_t at = 0; at < 64u << 20; at += PAGE)
+	for (size_t at = 0; at < filler_bytes; at += PAGE)
 		filler[at]++;
 }
 
@@ -402,7 +403,7 @@ static void test_closed(void)
 		CHECK(page_check(area + i * PAGE, i, 0));
 }
 
-/* A page that the program removed itself must not turn into zeros. */
+/* A page that the program removed itself may be there, but never as zeros. */
 static void test_removed(void)
 {
 	pid_t pid = fork();
@@ -413,10 +414,10 @@ static void test_removed(void)
 		get_area();
 		page_write(area + 2 * PAGE, 2, 1);
 		madvise(area + 3 * PAGE, PAGE, MADV_DONTNEED);
-		_exit(*(volatile char *)(area + 3 * PAGE) ? 1 : 2);
+		_exit(page_check(area + 3 * PAGE, 3, 0) ? 0 : 1);
 	}
 	status = wait_for(pid);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+	CHECK(!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS));
 }
 
 static void *worker_end(void *arg)

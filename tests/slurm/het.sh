@@ -102,8 +102,6 @@ refused "many donors" "donors are needed, at most 3" \
 	sbatch -p small --teramem=2G --wrap true
 refused "a partition of donors that does not exist" "no partition nowhere" \
 	sbatch -p bad --teramem=1G --wrap true
-refused "the kernel engine" "kmod: not possible yet" \
-	sbatch --teramem=1G --teramem-engine=kmod --wrap true
 printf 'BlockSize=1M\nBlocksize=3\n' >"$conf"
 refused "a bad value in teramem.conf" "$conf:2: BlockSize=3" \
 	sbatch --teramem=1G --wrap true
@@ -192,6 +190,10 @@ assert_match "$(job local --teramem=64M --mem=100 --teramem-local=200M true)" \
 	"teramem-local=200M: not less than the job's memory" \
 	"more local memory than the job has is refused"
 assert "and fails the job" test "$(cat local.status)" -ne 0
+[ -e /dev/teramem-control ] ||
+	assert_match "$(job module --teramem=64M --teramem-engine=kmod true)" \
+		"kernel engine: load module teramem: none for this kernel; build" \
+		"the kernel engine is refused on nodes without the module"
 
 assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
 	sort | paste -sd ' ')" "teramem-donors wrap" \

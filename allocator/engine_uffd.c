@@ -23,10 +23,6 @@
 #include "core/place.h"
 #include "core/replace.h"
 
-#define REGION_ALIGN (1ull << 30)
-/* More addresses than memory, so that fragments of it do not matter. */
-#define REGION_FACTOR 2
-
 #define MIN_FRAMES 8
 #define PROGRAM_FD_MIN 500
 #define IO_BYTES (1u << 20)
@@ -46,7 +42,7 @@ static u64 op_now(void *ctx)
 static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 		  unsigned int flags)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 
 	return e->mech->map(e, tm_lane_index(lane), block, frame, flags);
 }
@@ -58,7 +54,7 @@ static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 
 	e->mech->drop(e, tm_lane_index(lane), block, frame);
 }
@@ -70,23 +66,24 @@ static int op_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 
 static void op_wake(void *ctx, struct tm_lane *lane, u64 block)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 
-	tm_uffd_wake(e->uffd.fd, tm_engine_addr(e, block), e->block);
+	tm_uffd_wake(e->uffd.fd, tm_engine_addr(e, block), e->engine.block);
 }
 
 static u32 op_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 
-	return tm_crc32c(seed, e->mech->bytes(e, block, frame), e->block);
+	return tm_crc32c(seed, e->mech->bytes(e, block, frame),
+			 e->engine.block);
 }
 
 static u64 op_fingerprint(void *ctx, u64 block, u32 frame)
 {
-	struct tm_engine *e = ctx;
+	struct tm_uffd_engine *e = ctx;
 
-	return tm_fingerprint(e->mech->bytes(e, block, frame), e->block);
+	return tm_fingerprint(e->mech->bytes(e, block, frame), e->engine.block);
 }
 
 static const struct tm_pager_ops pager_ops = {
@@ -106,7 +103,7 @@ static const struct tm_pager_ops pager_ops = {
 	.fingerprint = op_fingerprint,
 };
 
-int tm_region_map(struct tm_engine *e, char *addr, size_t bytes)
+int tm_region_map(struct tm_uffd_engine *e, char *addr, size_t bytes)
 {
 	if (mmap(addr, bytes, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
@@ -117,44 +114,26 @@ int tm_region_map(struct tm_engine *e, char *addr, size_t bytes)
 		return -errno;
 	madvise(addr, bytes, MADV_DONTDUMP);
 	madvise(addr, bytes,
-		e->block == 2u << 20 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+		e->engine.block == 2u << 20 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	return tm_uffd_register(e->uffd.fd, addr, bytes,
 				e->mech->register_mode);
 }
 
-static int region_reserve(struct tm_engine *e)
+static int region_reserve(struct tm_uffd_engine *e)
 {
-	size_t size = (e->map.size_bytes * REGION_FACTOR + REGION_ALIGN - 1) &
-		      ~(REGION_ALIGN - 1);
-	char *area, *base;
-	int err;
+	int err = tm_engine_reserve(&e->engine, e->map.size_bytes);
 
-	area = mmap(NULL, size + REGION_ALIGN, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (area == MAP_FAILED) {
-		err = -errno;
-		goto failed;
-	}
-	base = (char *)(((uintptr_t)area + REGION_ALIGN - 1) &
-			~(REGION_ALIGN - 1));
-	if (base > area)
-		munmap(area, (size_t)(base - area));
-	munmap(base + size, REGION_ALIGN - (size_t)(base - area));
-	e->base = base;
-	e->size = size;
-	err = tm_region_map(e, base, size);
 	if (!err)
-		return 0;
-failed:
-	tm_lane_log(
-		TM_LOG_ERROR,
-		"reserve %zu MiB of addresses: %s; raise ulimit -v, and see "
-		"that vm.overcommit_memory is not 2",
-		size >> 20, strerror(-err));
+		err = tm_region_map(e, e->engine.base, e->engine.size);
+	if (err)
+		tm_lane_log(TM_LOG_ERROR,
+			    "reserve %zu MiB of addresses: %s; raise ulimit "
+			    "-v, and see that vm.overcommit_memory is not 2",
+			    e->engine.size >> 20, strerror(-err));
 	return err;
 }
 
-static int choose_mechanism(struct tm_engine *e)
+static int choose_mechanism(struct tm_uffd_engine *e)
 {
 	unsigned int wanted = tm_config_get()->mechanism;
 	const struct tm_mech_ops *const all[] = {
@@ -198,7 +177,7 @@ static unsigned int choose_lanes(void)
 	return 1;
 }
 
-static u32 choose_depth(const struct tm_engine *e)
+static u32 choose_depth(const struct tm_uffd_engine *e)
 {
 	u32 depth = DEPTH_BYTES >> e->block_shift;
 
@@ -209,16 +188,17 @@ static u32 choose_depth(const struct tm_engine *e)
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
-static int pager_start(struct tm_engine *e)
+static int pager_start(struct tm_uffd_engine *e)
 {
 	struct tm_pager_config config = {
-		.nr_blocks = e->size >> e->block_shift,
+		.nr_blocks = e->engine.size >> e->block_shift,
 		.nr_frames = e->nr_frames,
 		.block_shift = e->block_shift,
 		.nr_lanes = e->nr_lanes,
 		.nr_servers = e->map.nr_servers,
 		.io_depth = e->io_depth,
-		.io_bytes = e->block > IO_BYTES ? (u32)e->block : IO_BYTES,
+		.io_bytes = e->engine.block > IO_BYTES ? (u32)e->engine.block
+						       : IO_BYTES,
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.can_cache = e->mech->can_cache,
@@ -245,7 +225,7 @@ static int pager_start(struct tm_engine *e)
 	return 0;
 }
 
-int tm_engine_set_up(struct tm_engine *e)
+int tm_engine_set_up(struct tm_uffd_engine *e)
 {
 	int err;
 
@@ -262,8 +242,10 @@ int tm_engine_set_up(struct tm_engine *e)
 	if (!err)
 		err = region_reserve(e);
 	if (!err) {
-		e->failed = tm_alloc((e->size >> e->block_shift) / 8 + 8);
-		e->pinned = tm_alloc((e->size >> e->block_shift) / 8 + 8);
+		e->failed =
+			tm_alloc((e->engine.size >> e->block_shift) / 8 + 8);
+		e->pinned =
+			tm_alloc((e->engine.size >> e->block_shift) / 8 + 8);
 		err = e->failed && e->pinned ? tm_command_init(e) : -ENOMEM;
 	}
 	if (!err)
@@ -281,7 +263,7 @@ int tm_engine_set_up(struct tm_engine *e)
 	return err;
 }
 
-static int load_map(struct tm_engine *e, const char *path)
+static int load_map(struct tm_uffd_engine *e, const char *path)
 {
 	char why[256];
 	int err = tm_map_load(path, &e->map, why, sizeof(why));
@@ -290,8 +272,8 @@ static int load_map(struct tm_engine *e, const char *path)
 		tm_err("read server map %s: %s", path, why);
 		return err;
 	}
-	e->block = e->map.block_bytes;
-	e->block_shift = (u32)__builtin_ctzll(e->block);
+	e->engine.block = e->map.block_bytes;
+	e->block_shift = (u32)__builtin_ctzll(e->engine.block);
 	e->stall_ms = e->map.timeout_s * 1000 * STALL_TIMEOUTS;
 	if (e->map.local_bytes >> e->block_shift < MIN_FRAMES) {
 		tm_err("read server map %s: local: room for fewer than %d "
@@ -299,23 +281,113 @@ static int load_map(struct tm_engine *e, const char *path)
 		       path, MIN_FRAMES);
 		return -EINVAL;
 	}
-	if (e->map.local_bytes > e->map.size_bytes * REGION_FACTOR)
-		e->map.local_bytes = e->map.size_bytes * REGION_FACTOR;
+	if (e->map.local_bytes > e->map.size_bytes * TM_REGION_FACTOR)
+		e->map.local_bytes = e->map.size_bytes * TM_REGION_FACTOR;
 	e->nr_frames = (u32)(e->map.local_bytes >> e->block_shift);
 	return 0;
 }
 
-int tm_engine_start(struct tm_engine **engine)
+static void op_stop(struct tm_engine *engine)
+{
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
+
+	tm_store_relaxed(&e->stopping, 1);
+	pthread_join(e->lane[0].thread, NULL);
+	tm_budget_fini(e);
+}
+
+static void op_fork_prepare(struct tm_engine *engine)
+{
+	/* Commits of other threads are whole in the copy. */
+	pthread_mutex_lock(&tm_uffd_engine_of(engine)->budget.lock);
+}
+
+static void op_fork_parent(struct tm_engine *engine)
+{
+	pthread_mutex_unlock(&tm_uffd_engine_of(engine)->budget.lock);
+}
+
+/* Descriptors need no care: the lanes' are in their own table. */
+static void op_fork_child(struct tm_engine *engine)
+{
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
+
+	if (e->budget.job)
+		tm_job_forget(e->budget.job);
+}
+
+static int op_commit(struct tm_engine *engine, size_t bytes)
+{
+	return tm_budget_commit(tm_uffd_engine_of(engine), bytes);
+}
+
+static void op_uncommit(struct tm_engine *engine, size_t bytes)
+{
+	tm_budget_uncommit(tm_uffd_engine_of(engine), bytes);
+}
+
+static void op_free(struct tm_engine *engine, void *addr, size_t bytes)
+{
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
+	u64 first = (u64)((char *)addr - engine->base) >> e->block_shift;
+
+	tm_command_discard(e, first, bytes >> e->block_shift);
+}
+
+static int op_stats(struct tm_engine *engine, struct teramalloc_stats *stats)
+{
+	struct tm_uffd_engine *e = tm_uffd_engine_of(engine);
+	struct tm_pager_usage usage;
+	struct tm_stats *sum;
+
+	/* Too large for the stack of any thread. */
+	sum = tm_alloc(sizeof(*sum));
+	if (!sum)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < e->nr_lanes; i++)
+		tm_stats_merge(sum, tm_lane_stats(e->lane[i].pager));
+	tm_pager_usage(e->pager, &usage);
+	*stats = (struct teramalloc_stats){
+		.allocated_bytes = tm_load_relaxed(&e->budget.committed_bytes),
+		.resident_bytes = usage.used_frames << e->block_shift,
+		.remote_bytes = usage.remote_blocks << e->block_shift,
+		.limit_bytes = usage.limit_frames << e->block_shift,
+		.capacity_bytes = e->map.size_bytes,
+		.faults = sum->faults,
+		.bytes_in = sum->bytes_in,
+		.bytes_out = sum->bytes_out,
+		.dropped_clean = sum->dropped_clean,
+		.fault_ns_p50 = tm_hist_percentile(&sum->fault_ns, 500),
+		.fault_ns_p99 = tm_hist_percentile(&sum->fault_ns, 990),
+	};
+	tm_free(sum, sizeof(*sum));
+	return 0;
+}
+
+static const struct tm_engine_ops uffd_ops = {
+	.stop = op_stop,
+	.fork_prepare = op_fork_prepare,
+	.fork_parent = op_fork_parent,
+	.fork_child = op_fork_child,
+	.commit = op_commit,
+	.uncommit = op_uncommit,
+	.discard = op_free,
+	.pin = tm_pin_add,
+	.pins = tm_pin_any,
+	.unpin = tm_pin_remove,
+	.stats = op_stats,
+};
+
+int tm_uffd_engine_start(struct tm_engine **engine)
 {
 	const struct tm_config *config = tm_config_get();
-	struct tm_engine *e;
+	struct tm_uffd_engine *e;
 	int program_fd, err;
 
-	if (!*config->map)
-		return -ENODEV;
 	e = tm_alloc(sizeof(*e));
 	if (!e)
 		return -ENOMEM;
+	e->engine.ops = &uffd_ops;
 	err = load_map(e, config->map);
 	if (err)
 		goto err_free;
@@ -349,12 +421,12 @@ int tm_engine_start(struct tm_engine **engine)
 			0);
 	err = e->start_err;
 	if (err) {
-		tm_engine_stop(e);
-		if (e->base)
-			munmap(e->base, e->size);
+		tm_engine_stop(&e->engine);
+		if (e->engine.base)
+			munmap(e->engine.base, e->engine.size);
 		goto err_close;
 	}
-	*engine = e;
+	*engine = &e->engine;
 	return 0;
 
 err_close:
@@ -362,78 +434,4 @@ err_close:
 err_free:
 	tm_free(e, sizeof(*e));
 	return err;
-}
-
-void tm_engine_stop(struct tm_engine *e)
-{
-	/* Once nobody serves faults here, no access may succeed. */
-	if (e->base)
-		mmap(e->base, e->size, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-		     -1, 0);
-	tm_store_relaxed(&e->stopping, 1);
-	pthread_join(e->lane[0].thread, NULL);
-	tm_budget_fini(e);
-}
-
-void *tm_engine_base(const struct tm_engine *e)
-{
-	return e->base;
-}
-
-size_t tm_engine_size(const struct tm_engine *e)
-{
-	return e->size;
-}
-
-size_t tm_engine_block(const struct tm_engine *e)
-{
-	return e->block;
-}
-
-int tm_engine_commit(struct tm_engine *e, size_t bytes)
-{
-	return tm_budget_commit(e, bytes);
-}
-
-void tm_engine_uncommit(struct tm_engine *e, size_t bytes)
-{
-	tm_budget_uncommit(e, bytes);
-}
-
-void tm_engine_discard(struct tm_engine *e, void *addr, size_t bytes)
-{
-	u64 first = (u64)((char *)addr - e->base) >> e->block_shift;
-
-	if (bytes)
-		tm_command_discard(e, first, bytes >> e->block_shift);
-}
-
-int tm_engine_stats(struct tm_engine *e, struct teramalloc_stats *stats)
-{
-	struct tm_pager_usage usage;
-	struct tm_stats *sum;
-
-	/* Too large for the stack of any thread. */
-	sum = tm_alloc(sizeof(*sum));
-	if (!sum)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < e->nr_lanes; i++)
-		tm_stats_merge(sum, tm_lane_stats(e->lane[i].pager));
-	tm_pager_usage(e->pager, &usage);
-	*stats = (struct teramalloc_stats){
-		.allocated_bytes = tm_load_relaxed(&e->budget.committed_bytes),
-		.resident_bytes = usage.used_frames << e->block_shift,
-		.remote_bytes = usage.remote_blocks << e->block_shift,
-		.limit_bytes = usage.limit_frames << e->block_shift,
-		.capacity_bytes = e->map.size_bytes,
-		.faults = sum->faults,
-		.bytes_in = sum->bytes_in,
-		.bytes_out = sum->bytes_out,
-		.dropped_clean = sum->dropped_clean,
-		.fault_ns_p50 = tm_hist_percentile(&sum->fault_ns, 500),
-		.fault_ns_p99 = tm_hist_percentile(&sum->fault_ns, 990),
-	};
-	tm_free(sum, sizeof(*sum));
-	return 0;
 }

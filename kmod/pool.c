@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pool: memory for frames, charged to the program's memory cgroup. It grows
+ * as the pager is about to need more, up to the space's local memory; what
+ * cannot be had makes the pager evict sooner and fails no access. It shrinks
+ * when the machine is short of memory.
+ *
+ * The pager may use as many frames as there is memory for, so a frame that it
+ * has taken always finds some. Lanes may be in the midst of taking one by an
+ * old limit: what is given back leaves one for each.
+ *
+ * Lock order: space->grow_lock, pool->lock.
+ */
+#include <linux/memcontrol.h>
+#include <linux/slab.h>
+
+#include "kmod/internal.h"
+
+#define GROW_BYTES (4u << 20)
+/* after an allocation failed, and after pressure from outside */
+#define RETRY_JIFFIES (HZ / 10)
+#define PRESSURE_JIFFIES (5 * HZ)
+/* Blocks are dear to get back: other caches shall go first. */
+#define SHRINK_SEEKS (16 * DEFAULT_SEEKS)
+
+#define GROW_GFP (GFP_NOIO | __GFP_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
+void tm_pages_free(struct tm_space *space, struct tm_pages *pages)
+{
+	u32 i;
+
+	for (i = 0; i < tm_block_pages(space); i++)
+		if (pages->page[i])
+			put_page(pages->page[i]);
+	kfree(pages);
+}
+
+/* grow_lock is held. */
+static struct tm_pages *pages_make(struct tm_space *space, gfp_t gfp)
+{
+	struct mem_cgroup *old = tm_memcg_charge(space->memcg);
+	struct tm_pages *pages;
+	u32 i;
+
+	pages = kzalloc(struct_size(pages, page, tm_block_pages(space)), gfp);
+	for (i = 0; pages && i < tm_block_pages(space); i++) {
+		pages->page[i] = alloc_page(gfp);
+		if (!pages->page[i]) {
+			tm_pages_free(space, pages);
+			pages = NULL;
+		}
+	}
+	tm_memcg_charge(old);
+	return pages;
+}
+
+/* The lock is held. */
+static void limit_set(struct tm_space *space, u32 limit)
+{
+	space->pool.limit = limit;
+	tm_pager_limit_set(space->pager, limit);
+}
+
+/* Frames that may take memory from the pool at any time; approximate. */
+static u32 frames_used(struct tm_space *space)
+{
+	struct tm_pager_usage usage;
+
+	tm_pager_usage(space->pager, &usage);
+	return usage.used_frames + space->config.nr_lanes;
+}
+
+/* One more; false when there is no memory for it, or need. grow_lock is held */
+static bool grow_one(struct tm_space *space, gfp_t gfp)
+{
+	struct tm_pool *pool = &space->pool;
+	struct tm_pages *pages = NULL;
+
+	if (READ_ONCE(pool->total) < pool->max) {
+		pages = pages_make(space, gfp);
+		if (!pages)
+			return false;
+	}
+	spin_lock(&pool->lock);
+	if (pages) {
+		pages->next = pool->free;
+		pool->free = pages;
+		pool->nr_free++;
+		pool->total++;
+	}
+	limit_set(space, min(pool->total, pool->max));
+	spin_unlock(&pool->lock);
+	return pages;
+}
+
+int tm_pool_open(struct tm_space *space)
+{
+	struct tm_pool *pool = &space->pool;
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(current->mm);
+	int err = 0;
+
+	mutex_lock(&space->grow_lock);
+	swap(space->memcg, memcg);
+	while (pool->total < pool->floor && !err)
+		if (!grow_one(space, GFP_KERNEL_ACCOUNT | __GFP_NOWARN))
+			err = -ENOMEM;
+	mutex_unlock(&space->grow_lock);
+	mem_cgroup_put(memcg);
+	return err;
+}
+
+/* As many free frames as keep the pager from evicting. */
+static u32 frames_wanted(const struct tm_space *space)
+{
+	return 2 * max(space->pool.limit / 64, space->io_depth) + 16;
+}
+
+void tm_pool_grow(struct tm_space *space)
+{
+	struct tm_pool *pool = &space->pool;
+	u32 left = max(GROW_BYTES >> space->block_shift, 1u);
+
+	if (READ_ONCE(pool->limit) >= pool->max ||
+	    READ_ONCE(pool->nr_free) >= frames_wanted(space) ||
+	    time_before(jiffies, READ_ONCE(pool->idle_until)))
+		return;
+	if (!mutex_trylock(&space->grow_lock))
+		return;
+	while (left-- && READ_ONCE(pool->limit) < pool->max)
+		if (!grow_one(space, GROW_GFP)) {
+			WRITE_ONCE(pool->idle_until, jiffies + RETRY_JIFFIES);
+			break;
+		}
+	mutex_unlock(&space->grow_lock);
+}
+
+struct tm_pages *tm_pool_take(struct tm_space *space)
+{
+	struct tm_pool *pool = &space->pool;
+	struct tm_pages *pages;
+
+	spin_lock(&pool->lock);
+	pages = pool->free;
+	if (pages) {
+		pool->free = pages->next;
+		pool->nr_free--;
+	}
+	spin_unlock(&pool->lock);
+	if (likely(pages))
+		return pages;
+
+	/* only after memory was abandoned */
+	mutex_lock(&space->grow_lock);
+	pages = pages_make(space, GFP_NOIO | __GFP_ACCOUNT);
+	mutex_unlock(&space->grow_lock);
+	if (pages) {
+		spin_lock(&pool->lock);
+		pool->total++;
+		spin_unlock(&pool->lock);
+	}
+	return pages;
+}
+
+void tm_pool_put(struct tm_space *space, struct tm_pages *pages)
+{
+	struct tm_pool *pool = &space->pool;
+	bool surplus = READ_ONCE(pool->total) > READ_ONCE(pool->limit) &&
+		       pool->total > frames_used(space);
+
+	spin_lock(&pool->lock);
+	if (surplus) {
+		pool->total--;
+	} else {
+		pages->next = pool->free;
+		pool->free = pages;
+		pool->nr_free++;
+	}
+	spin_unlock(&pool->lock);
+	if (surplus)
+		tm_pages_free(space, pages);
+}
+
+void tm_pool_abandon(struct tm_space *space, struct tm_pages *pages)
+{
+	struct tm_pool *pool = &space->pool;
+
+	spin_lock(&pool->lock);
+	pool->total--;
+	if (pool->limit > pool->total)
+		limit_set(space, pool->total);
+	spin_unlock(&pool->lock);
+	tm_pages_free(space, pages);
+}
+
+void tm_pool_destroy(struct tm_space *space)
+{
+	struct tm_pages *pages;
+
+	while ((pages = space->pool.free)) {
+		space->pool.free = pages->next;
+		tm_pages_free(space, pages);
+	}
+	mem_cgroup_put(space->memcg);
+}
+
+static unsigned long shrink_count(struct shrinker *shrinker,
+				  struct shrink_control *sc)
+{
+	struct tm_space *space =
+		tm_shrinker_owner(shrinker, struct tm_space, shrinker);
+	u32 limit = READ_ONCE(space->pool.limit);
+
+	if (limit <= space->pool.floor)
+		return SHRINK_EMPTY;
+	return (unsigned long)(limit - space->pool.floor) << space->page_order;
+}
+
+/*
+ * Lower the limit, free what is free; for the rest lanes evict. Nothing waits
+ * here: what would be waited for may need memory.
+ */
+static unsigned long shrink_scan(struct shrinker *shrinker,
+				 struct shrink_control *sc)
+{
+	struct tm_space *space =
+		tm_shrinker_owner(shrinker, struct tm_space, shrinker);
+	struct tm_pool *pool = &space->pool;
+	u32 used = frames_used(space), nr = 0;
+	struct tm_pages *pages, *gone = NULL;
+	unsigned long wanted;
+
+	wanted = max(sc->nr_to_scan >> space->page_order, 1ul);
+	spin_lock(&pool->lock);
+	if (pool->limit > pool->floor)
+		limit_set(space,
+			  pool->limit - min_t(unsigned long, wanted,
+					      pool->limit - pool->floor));
+	while (pool->free && nr < wanted &&
+	       pool->total > max(pool->limit, used)) {
+		pages = pool->free;
+		pool->free = pages->next;
+		pool->nr_free--;
+		pool->total--;
+		pages->next = gone;
+		gone = pages;
+		nr++;
+	}
+	WRITE_ONCE(pool->idle_until, jiffies + PRESSURE_JIFFIES);
+	spin_unlock(&pool->lock);
+	while ((pages = gone)) {
+		gone = pages->next;
+		tm_pages_free(space, pages);
+	}
+	tm_lane_kick(space->lane[0]);
+	return nr ? (unsigned long)nr << space->page_order : SHRINK_STOP;
+}
+
+#ifdef HAVE_SHRINKER_ALLOC
+int tm_pool_shrinker_start(struct tm_space *space)
+{
+	struct shrinker *shrinker =
+		shrinker_alloc(0, "teramem:%s", space->config.name);
+
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker->seeks = SHRINK_SEEKS;
+	shrinker->private_data = space;
+	space->shrinker.shrinker = shrinker;
+	shrinker_register(shrinker);
+	return 0;
+}
+
+void tm_pool_shrinker_stop(struct tm_space *space)
+{
+	shrinker_free(space->shrinker.shrinker);
+}
+#else
+int tm_pool_shrinker_start(struct tm_space *space)
+{
+	struct shrinker *shrinker = &space->shrinker.shrinker;
+
+	shrinker->count_objects = shrink_count;
+	shrinker->scan_objects = shrink_scan;
+	shrinker->seeks = SHRINK_SEEKS;
+#ifdef HAVE_SHRINKER_NAME
+	return register_shrinker(shrinker, "teramem:%s", space->config.name);
+#else
+	return register_shrinker(shrinker);
+#endif
+}
+
+void tm_pool_shrinker_stop(struct tm_space *space)
+{
+	unregister_shrinker(&space->shrinker.shrinker);
+}
+#endif

@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# In a VM: what programs do with memory (tests/paging/calls.c, as with
+# userfaultfd), with the kernel engine.
+# shellcheck source=tests/vm/kmod.sh
+. "$(dirname "$0")/kmod.sh"
+
+for call in files vectors direct sockets signals mlock mprotect fork fork-engine \
+	exec threads discard closed removed last-thread; do
+	kmod --size=64M --local=4M --block=64K -- \
+		env -u LD_PRELOAD "$BUILD/tests/paging/calls" $call
+	status=$?
+	[ $status -eq 0 ] || note "$(cat "$TMP/out")"
+	assert_eq $status 0 "$call"
+done
+unload
