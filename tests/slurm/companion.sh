@@ -16,7 +16,9 @@ cat >"$TMP/teramem.conf" <<-END
 	Partition=small SizeMax=64M DonorsMax=1 DonorMemMax=256M
 END
 printf 'PartitionName=%s\n' standing small >"$TMP/slurm.conf"
-cluster_up -n 5 --conf "$TMP/slurm.conf"
+# A requeued job would wait for two minutes; there is room for all at once
+echo AuthInfo=cred_expire=5 >>"$TMP/slurm.conf"
+cluster_up -n 5 --cpus 8 --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 
 # Nearly in order, as logs of several nodes are

@@ -11,7 +11,9 @@
 . "$SRC/tests/slurm/cluster.sh"
 
 echo WaitTime=6 >"$TMP/teramem.conf"
-cluster_up -n 5
+# A requeued job would wait for two minutes
+echo AuthInfo=cred_expire=5 >"$TMP/slurm.conf"
+cluster_up -n 5 --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 printf '#!/bin/sh\njq -r .size $TERAMEM_JOB_MAP\nsleep 1\n' >"$TMP/size.sh"
 chmod 755 "$TMP/size.sh"
