@@ -8,37 +8,37 @@
 # shellcheck source=tests/vm/kmod.sh
 . "$(dirname "$0")/kmod.sh"
 
-pages "4K, lru, simple, random, 4 threads" --size=64M --local=2M --block=4K -- \
-	--size=$((24 * m)) --pattern=random --threads=4
-pages "16K, fifo, rr, random, 4 threads, freed" --size=64M --local=2M \
+pages "4K, lru, simple, random, 4 threads" --size=32M --local=768K \
+	--block=4K -- --size=$((8 * m)) --pattern=random --threads=4
+pages "16K, fifo, rr, random, 4 threads, freed" --size=32M --local=1M \
 	--block=16K --policy=fifo --placement=rr -- \
-	--size=$((32 * m)) --pattern=random --threads=4 --discard
-pages "64K, lru, rr, sequential" --size=64M --local=3M --block=64K \
-	--placement=rr -- --size=$((48 * m)) --pattern=seq
-pages "256K, lru, simple, strided, 2 threads" --size=96M --local=4M -- \
-	--size=$((48 * m)) --pattern=stride --threads=2 --passes=1
-pages "1M, fifo, simple, sequential, 2 threads" --size=256M --local=12M \
-	--block=1M --policy=fifo -- --size=$((128 * m)) --threads=2 --passes=1
-pages "2M, lru, rr, sequential" --size=256M --local=20M --block=2M \
-	--placement=rr -- --size=$((208 * m)) --passes=1
-pages "without prefetch" --size=64M --local=3M --block=64K --prefetch=0 -- \
-	--size=$((32 * m)) --pattern=seq --passes=1
+	--size=$((12 * m)) --pattern=random --threads=4 --discard
+pages "64K, lru, rr, sequential" --size=64M --local=2M --block=64K \
+	--placement=rr -- --size=$((24 * m)) --pattern=seq
+pages "256K, lru, simple, sequential, 4 threads" --size=64M --local=3M -- \
+	--size=$((32 * m)) --pattern=seq --threads=4 --passes=1
+pages "1M, fifo, simple, sequential, 2 threads" --size=128M --local=9M \
+	--block=1M --policy=fifo -- --size=$((96 * m)) --threads=2 --passes=1
+pages "2M, lru, rr, sequential" --size=256M --local=16M --block=2M \
+	--placement=rr -- --size=$((168 * m)) --passes=1
+pages "without prefetch" --size=64M --local=2M --block=64K --prefetch=0 -- \
+	--size=$((24 * m)) --pattern=seq --passes=1
 
 # shellcheck disable=SC2016 # for the inner shell
-kmod --size=96M --local=4M --block=64K -- env -u LD_PRELOAD sh -c '
-	"$1" --size='$((24 * m))' --pattern=random --seed=1 & first=$!
-	"$1" --size='$((24 * m))' --pattern=hot --threads=2 --seed=2 && wait $first' \
+kmod --size=32M --local=1M --block=16K -- env -u LD_PRELOAD sh -c '
+	"$1" --size='$((6 * m))' --pattern=random --seed=1 & first=$!
+	"$1" --size='$((6 * m))' --pattern=hot --threads=2 --seed=2 && wait $first' \
 	sh "$PAGETEST"
 assert_eq "$?" 0 "two processes"
 assert "two processes: it paged" sound
 note "$(cat "$TMP/out")"
 
-# sort takes about 24 MB of buffer for this text, if it may.
-"$SRC/contrib/make-text" 8 >"$TMP/text"
-sort -S 64M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
+# For this text sort's buffer is about 10 MB, if it may.
+"$SRC/contrib/make-text" 4 >"$TMP/text"
+sort -S 32M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
 for policy in lru fifo; do
-	kmod --size=128M --local=8M --block=64K --policy=$policy -- \
-		sort -S 64M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/paged"
+	kmod --size=64M --local=3M --block=64K --policy=$policy -- \
+		sort -S 32M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/paged"
 	assert_eq "$?" 0 "sort, $policy"
 	assert "sort, $policy: as without" cmp "$TMP/native" "$TMP/paged"
 	assert "sort, $policy: it paged" sound
@@ -49,9 +49,9 @@ done
 # Nine in ten accesses go to a twentieth of the memory.
 declare -A fetched
 for policy in lru fifo; do
-	pages "hot and cold, $policy" --size=64M --local=6M --block=16K \
+	pages "hot and cold, $policy" --size=32M --local=3M --block=16K \
 		--policy=$policy --prefetch=0 -- \
-		--size=$((48 * m)) --pattern=hot --passes=3 --writes=10
+		--size=$((24 * m)) --pattern=hot --passes=3 --writes=10
 	fetched[$policy]=$(json "$TMP/stats" .fetched_blocks)
 done
 note "fetched: lru ${fetched[lru]}, fifo ${fetched[fifo]}"
@@ -59,9 +59,9 @@ assert "lru fetches fewer hot blocks than fifo, by a tenth or more" \
 	[ $((fetched[lru] * 10)) -lt $((fetched[fifo] * 9)) ]
 
 # Written once, then read over and over: nothing is stored twice.
-pages "read only" --size=64M --local=3M --block=64K -- \
-	--size=$((32 * m)) --pattern=seq --passes=3 --writes=0
+pages "read only" --size=32M --local=1M --block=64K -- \
+	--size=$((16 * m)) --pattern=seq --passes=3 --writes=0
 note "$(jq -c '{stored_blocks, dropped_clean, fetched_blocks}' "$TMP/stats")"
-assert_eq "$(json "$TMP/stats" ".stored_blocks <= 32 * 16 and
-	.dropped_clean > 32 * 16")" true "clean blocks are not written back"
+assert_eq "$(json "$TMP/stats" ".stored_blocks <= 16 * 16 and
+	.dropped_clean > 16 * 16")" true "clean blocks are not written back"
 unload
