@@ -44,7 +44,7 @@ static int vma_accessed(struct vm_area_struct *vma, unsigned long first,
 {
 	struct mm_struct *mm = vma->vm_mm;
 	unsigned long start, end, at;
-	struct look look = { .vma = vma };
+	struct look look = {.vma = vma};
 	int ret = 0;
 
 	if (!mmget_not_zero(mm))

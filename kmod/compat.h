@@ -38,9 +38,9 @@ static inline void release_fault_lock(struct vm_fault *vmf)
 #endif
 
 /*
- * What is allocated with __GFP_ACCOUNT is charged there; returns the one before.
- * As set_active_memcg() in a thread; but some kernels keep what that needs in
- * interrupts to themselves.
+ * What is allocated with __GFP_ACCOUNT is charged there; returns the one
+ * before. As set_active_memcg() in a thread; but some kernels keep what that
+ * needs in interrupts to themselves.
  */
 static inline struct mem_cgroup *tm_memcg_charge(struct mem_cgroup *memcg)
 {
@@ -57,13 +57,12 @@ static inline struct mem_cgroup *tm_memcg_charge(struct mem_cgroup *memcg)
 struct tm_shrinker {
 	struct shrinker *shrinker;
 };
-#define tm_shrinker_owner(shrink, type, member) \
-	((type *)(shrink)->private_data)
+#define tm_shrinker_owner(shrink, type, member) ((type *)(shrink)->private_data)
 #else
 struct tm_shrinker {
 	struct shrinker shrinker;
 };
-#define tm_shrinker_owner(shrink, type, member) \
+#define tm_shrinker_owner(shrink, type, member)                                \
 	container_of(shrink, type, member.shrinker)
 #endif
 

@@ -73,8 +73,9 @@ static void fail(struct tm_space *space, u64 block, int err)
 	if (xa_err(xa_store(&space->failed, block, xa_mk_value(-err),
 			    GFP_NOIO | __GFP_NOWARN)))
 		return;
-	pr_err_ratelimited("access block %llu of space %s: %s; accesses end in SIGBUS\n",
-			   block, space->config.name, cause(err));
+	pr_err_ratelimited(
+		"access block %llu of space %s: %s; accesses end in SIGBUS\n",
+		block, space->config.name, cause(err));
 }
 
 void tm_op_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

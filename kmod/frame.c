@@ -29,7 +29,8 @@ int tm_frames_create(struct tm_space *space)
 {
 	u32 i, nr = space->pool.max;
 
-	space->nr_buckets = roundup_pow_of_two(DIV_ROUND_UP(nr, SLOTS_IN_BUCKET));
+	space->nr_buckets =
+		roundup_pow_of_two(DIV_ROUND_UP(nr, SLOTS_IN_BUCKET));
 	space->slot = vcalloc(nr, sizeof(*space->slot));
 	space->bucket = vcalloc(space->nr_buckets, sizeof(*space->bucket));
 	if (!space->slot || !space->bucket)
@@ -153,8 +154,8 @@ int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	bool mapped, dirty;
 
 	spin_lock(&bucket->lock);
-	if (slot->busy || (slot->awaited && (u32)jiffies - slot->published <
-						    AWAITED_JIFFIES)) {
+	if (slot->busy || (slot->awaited &&
+			   (u32)jiffies - slot->published < AWAITED_JIFFIES)) {
 		spin_unlock(&bucket->lock);
 		return -EBUSY;
 	}

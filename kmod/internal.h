@@ -325,7 +325,8 @@ extern const struct file_operations tm_control_fops;
 
 /* space.c */
 
-/** tm_space_create() - from what the agent asks for; 0 or an error of the ABI */
+/** tm_space_create() - from what the agent asks for; 0 or an error of the ABI
+ */
 int tm_space_create(const struct tm_uapi_space *config,
 		    struct tm_space **space);
 /**

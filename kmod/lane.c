@@ -105,7 +105,8 @@ int tm_space_discard(struct tm_space *space, u64 first, u64 nr, bool killable)
 	int err = 0;
 
 	/* who closes a region cannot be told that it did not work */
-	d = kmalloc(sizeof(*d), killable ? GFP_KERNEL : GFP_KERNEL | __GFP_NOFAIL);
+	d = kmalloc(sizeof(*d),
+		    killable ? GFP_KERNEL : GFP_KERNEL | __GFP_NOFAIL);
 	if (!d)
 		return -ENOMEM;
 	kref_init(&d->ref);
@@ -143,10 +144,9 @@ static void nap(struct tm_space_lane *lane)
 
 	for (i = 0; i < lane->space->config.nr_servers; i++)
 		wait = min(wait, tm_link_wait(lane->link[i]));
-	wait_event_idle_timeout(lane->wait,
-				READ_ONCE(lane->kicked) ||
-					kthread_should_stop(),
-				max(wait, 1l));
+	wait_event_idle_timeout(
+		lane->wait, READ_ONCE(lane->kicked) || kthread_should_stop(),
+		max(wait, 1l));
 }
 
 static void tick(struct tm_space_lane *lane)
@@ -221,9 +221,9 @@ int tm_lane_create(struct tm_space *space, unsigned int index)
 
 int tm_lane_start(struct tm_space_lane *lane)
 {
-	struct task_struct *task = kthread_run(lane_main, lane, "teramem/%s/%u",
-					       lane->space->config.name,
-					       lane->index);
+	struct task_struct *task =
+		kthread_run(lane_main, lane, "teramem/%s/%u",
+			    lane->space->config.name, lane->index);
 
 	if (IS_ERR(task))
 		return PTR_ERR(task);

@@ -33,8 +33,8 @@ static int fs_init(struct fs_context *fc)
 	return init_pseudo(fc, TM_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/* Without an owner: mounted as long as we are here, it would keep us here. */
 static struct file_system_type fs_type = {
-	.owner = THIS_MODULE,
 	.name = "teramem",
 	.init_fs_context = fs_init,
 	.kill_sb = kill_anon_super,
@@ -47,9 +47,9 @@ struct inode *tm_inode_create(void)
 
 static int dispatch_open(struct inode *inode, struct file *file)
 {
-	const struct file_operations *fops =
-		iminor(inode) == MINOR(first_dev) ? &tm_control_fops :
-						    &tm_region_fops;
+	const struct file_operations *fops = iminor(inode) == MINOR(first_dev)
+						     ? &tm_control_fops
+						     : &tm_region_fops;
 
 	replace_fops(file, fops_get(fops));
 	return fops->open(inode, file);
@@ -127,8 +127,8 @@ int tm_space_publish(struct tm_space *space)
 		       GFP_KERNEL);
 	if (err)
 		return -ENOMEM;
-	space->device = device_make(minor, space->config.name, space,
-				    tm_space_groups);
+	space->device =
+		device_make(minor, space->config.name, space, tm_space_groups);
 	if (IS_ERR(space->device)) {
 		xa_erase(&spaces, minor);
 		return PTR_ERR(space->device);

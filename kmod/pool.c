@@ -232,9 +232,9 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 	wanted = max(sc->nr_to_scan >> space->page_order, 1ul);
 	spin_lock(&pool->lock);
 	if (pool->limit > pool->floor)
-		limit_set(space, pool->limit - min_t(unsigned long, wanted,
-						     pool->limit -
-							     pool->floor));
+		limit_set(space,
+			  pool->limit - min_t(unsigned long, wanted,
+					      pool->limit - pool->floor));
 	while (pool->free && nr < wanted &&
 	       pool->total > max(pool->limit, used)) {
 		pages = pool->free;

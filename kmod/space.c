@@ -101,10 +101,10 @@ static int pager_create(struct tm_space *space)
 		.prefetch_blocks = c->readahead_bytes >> space->block_shift,
 		.can_cache = true,
 		.stall_ms = c->stall_ms,
-		.replace = c->policy == TM_UAPI_FIFO ? &tm_replace_fifo :
-						       &tm_replace_lru,
-		.place = c->placement == TM_UAPI_ROUND_ROBIN ? &tm_place_rr :
-							       &tm_place_simple,
+		.replace = c->policy == TM_UAPI_FIFO ? &tm_replace_fifo
+						     : &tm_replace_lru,
+		.place = c->placement == TM_UAPI_ROUND_ROBIN ? &tm_place_rr
+							     : &tm_place_simple,
 	};
 	int err = tm_pager_create(&config, &pager_ops, space, &space->pager);
 
@@ -175,8 +175,8 @@ static struct tm_space *space_alloc(const struct tm_uapi_space *config)
 
 	if (!space)
 		return NULL;
-	space->server = kcalloc(config->nr_servers, sizeof(*space->server),
-				GFP_KERNEL);
+	space->server =
+		kcalloc(config->nr_servers, sizeof(*space->server), GFP_KERNEL);
 	if (!space->server) {
 		kfree(space);
 		return NULL;
@@ -184,8 +184,8 @@ static struct tm_space *space_alloc(const struct tm_uapi_space *config)
 	space->config = *config;
 	space->block_shift = ilog2(config->block_bytes);
 	space->page_order = space->block_shift - PAGE_SHIFT;
-	space->io_depth = clamp(DEPTH_BYTES >> space->block_shift, DEPTH_MIN,
-				DEPTH_MAX);
+	space->io_depth =
+		clamp(DEPTH_BYTES >> space->block_shift, DEPTH_MIN, DEPTH_MAX);
 	space->io_depth = min_t(u64, space->io_depth, frames / 2);
 	space->nr_unattached = config->nr_servers * config->nr_lanes;
 	kref_init(&space->ref);

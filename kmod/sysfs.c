@@ -73,8 +73,8 @@ static ssize_t number_show(const struct device_attribute *attr, char *buf,
 
 	from += number->offset;
 	return sysfs_emit(buf, "%llu\n",
-			  number->bytes == sizeof(u32) ? *(const u32 *)from :
-							 *(const u64 *)from);
+			  number->bytes == sizeof(u32) ? *(const u32 *)from
+						       : *(const u64 *)from);
 }
 
 static ssize_t gauge_show(struct device *device, struct device_attribute *attr,
@@ -108,13 +108,13 @@ static ssize_t counter_show(struct device *device,
 	}
 
 static struct tm_number gauges[] = {
-	GAUGE(block_bytes),	  GAUGE(nr_servers),
-	GAUGE(nr_servers_lost),	  GAUGE(nr_regions),
-	GAUGE(capacity_bytes),	  GAUGE(committed_bytes),
-	GAUGE(local_bytes),	  GAUGE(resident_bytes),
+	GAUGE(block_bytes),	    GAUGE(nr_servers),
+	GAUGE(nr_servers_lost),	    GAUGE(nr_regions),
+	GAUGE(capacity_bytes),	    GAUGE(committed_bytes),
+	GAUGE(local_bytes),	    GAUGE(resident_bytes),
 	GAUGE(resident_peak_bytes), GAUGE(remote_bytes),
-	GAUGE(remote_peak_bytes), GAUGE(lost_bytes),
-	GAUGE(fault_ns_p50),	  GAUGE(fault_ns_p99),
+	GAUGE(remote_peak_bytes),   GAUGE(lost_bytes),
+	GAUGE(fault_ns_p50),	    GAUGE(fault_ns_p99),
 };
 
 #define COUNTER(name, help)                                                    \
@@ -124,12 +124,12 @@ static struct tm_number gauges[] = {
 		.bytes = sizeof(u64),                                          \
 	},
 
-static struct tm_number counters[] = { TM_STATS_COUNTERS(COUNTER) };
+static struct tm_number counters[] = {TM_STATS_COUNTERS(COUNTER)};
 
 /* The last stays NULL. */
 static struct attribute *space_attrs[ARRAY_SIZE(gauges) + 6] = {
-	&dev_attr_job.attr,	  &dev_attr_policy.attr,
-	&dev_attr_placement.attr, &dev_attr_nr_lanes.attr,
+	&dev_attr_job.attr,	    &dev_attr_policy.attr,
+	&dev_attr_placement.attr,   &dev_attr_nr_lanes.attr,
 	&dev_attr_limit_bytes.attr,
 };
 

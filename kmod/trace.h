@@ -10,6 +10,8 @@
 
 #include "include/teramem/uapi.h"
 
+/* clang-format off */
+
 /* a thread of the program is about to wait for a block */
 TRACE_EVENT(tm_fault,
 	TP_PROTO(const char *space, u64 block, bool write),
@@ -77,6 +79,7 @@ TRACE_EVENT(tm_evict,
 		  __entry->result ? "dirty" : "clean")
 );
 
+/* clang-format on */
 #endif /* TM_KMOD_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

@@ -23,7 +23,7 @@ struct tm_transfer {
 	struct tm_space_lane *lane;
 	struct tm_io *io; /* NULL: not one of the pager's transfers */
 	unsigned int server;
-	int err; /* it could not be submitted */
+	int err;		  /* it could not be submitted */
 	struct tm_transfer *next; /* free, or failed */
 };
 
@@ -89,8 +89,9 @@ void tm_transfers_destroy(struct tm_space_lane *lane)
 static void store_refused(struct tm_space_lane *lane, unsigned int server)
 {
 	lane->full[server] = true;
-	pr_err_ratelimited("store on server %u of space %s: refused; see that server's log\n",
-			   server, lane->space->config.name);
+	pr_err_ratelimited(
+		"store on server %u of space %s: refused; see that server's log\n",
+		server, lane->space->config.name);
 }
 
 static void complete_transfer(struct tm_transfer *t, int err)
@@ -192,9 +193,9 @@ static void transfer(struct tm_space *space, struct tm_io *io, u8 type)
 	for (i = 0; i < io->nr; i++) {
 		page = tm_frame_fill(space, io->seg[i].frame);
 		if (!page) {
-			pr_err_ratelimited("fetch block %llu of space %s: no memory for it on this node\n",
-					   io->seg[i].block,
-					   space->config.name);
+			pr_err_ratelimited(
+				"fetch block %llu of space %s: no memory for it on this node\n",
+				io->seg[i].block, space->config.name);
 			t->err = -ENOMEM;
 			break;
 		}
