@@ -21,6 +21,7 @@ static const struct part {
 	{"allocator/libteramalloc-preload.so",
 	 TM_LIBDIR "/libteramalloc-preload.so"},
 	{"tools/bench-paging", TM_LIBEXECDIR "/bench-paging"},
+	{"spank/teramem-job", TM_LIBEXECDIR "/teramem-job"},
 };
 
 /* The programs that look for others, by their place in the build folder. */

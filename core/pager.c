@@ -105,10 +105,13 @@ int tm_pager_create(const struct tm_pager_config *config,
 		p->shard[i].queue_head = TM_NO_BLOCK;
 		p->shard[i].queue_tail = TM_NO_BLOCK;
 	}
-	tm_lock_init(&p->prefetch_lock);
-	/* without markers, the window itself has to cover the way there */
-	tm_prefetch_init(&p->prefetch,
-			 config->prefetch_blocks * (config->can_cache ? 1 : 2));
+	for (i = 0; i < TM_ZONES; i++) {
+		tm_lock_init(&p->zone[i].lock);
+		/* without markers, the window itself covers the way there */
+		tm_prefetch_init(&p->zone[i].prefetch,
+				 config->prefetch_blocks *
+					 (config->can_cache ? 1 : 2));
+	}
 	for (i = 0; i < config->nr_lanes && !err; i++)
 		err = lane_create(p, i);
 	if (err) {

@@ -9,8 +9,8 @@
  * tm_pager_balance().
  *
  * Concurrency. Every entry point takes a lane: the caller's private context
- * (free I/O descriptors, counters). A lane is used by one
- * thread at a time; different lanes run at the same time. Blocks are spread
+ * (free I/O descriptors, counters). A lane is used by one thread at a time;
+ * different lanes run at the same time. Blocks are spread
  * over shards, each with its own lock; no lock spans them, and no ops function
  * is called with a lock held, except where its comment says so. While an
  * operation on a block is under way the block is in a busy state, which is

@@ -71,15 +71,17 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, bool marker)
 void tm_read_ahead(struct tm_lane *lane, u64 block)
 {
 	struct tm_pager *p = lane->pager;
+	struct tm_zone *zone =
+		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
 	u32 i, zeros;
 	bool more;
 
-	if (!p->prefetch.max)
+	if (!p->config.prefetch_blocks)
 		return;
-	tm_lock_acquire(&p->prefetch_lock);
-	more = tm_prefetch_fault(&p->prefetch, block, &w);
-	tm_lock_release(&p->prefetch_lock);
+	tm_lock_acquire(&zone->lock);
+	more = tm_prefetch_fault(&zone->prefetch, block, &w);
+	tm_lock_release(&zone->lock);
 	if (!more)
 		return;
 	if (1u << p->config.block_shift >= DEMAND_ALONE_BYTES)
@@ -92,7 +94,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block)
 			break;
 	if (i == w.nr)
 		return;
-	tm_lock_acquire(&p->prefetch_lock);
+	tm_lock_acquire(&zone->lock);
 	tm_prefetch_trim(&w, i);
-	tm_lock_release(&p->prefetch_lock);
+	tm_lock_release(&zone->lock);
 }

@@ -4,8 +4,8 @@
  *
  * Locks: a shard's lock guards the entries of its blocks, the frames they are
  * in, its lists and its queue. It is innermost: neither an ops function nor the
- * placement is called with it held. So is prefetch_lock, which guards prefetch.
- * What belongs to a lane is not locked.
+ * placement is called with it held. So is a zone's lock, which guards what is
+ * known of the streams there. What belongs to a lane is not locked.
  *
  * A block in a busy state belongs to the lane that put it there (FETCHING and
  * STORING: to the lane whose request it is in). Others may only set flags.
@@ -84,6 +84,19 @@ struct tm_lane {
 	u32 nr_leafless;
 };
 
+/*
+ * A part of the address space whose streams are known together, on whatever
+ * lane their faults come: whichever is free takes a stream's next fault. A
+ * stream that enters another zone begins anew there, which is rare.
+ */
+#define TM_ZONE_SHIFT 16 /* log2 of its blocks */
+#define TM_ZONES 8
+
+struct tm_zone {
+	struct tm_lock lock;
+	struct tm_prefetch prefetch;
+} __attribute__((aligned(64)));
+
 struct tm_pager {
 	struct tm_pager_config config;
 	const struct tm_pager_ops *ops;
@@ -100,9 +113,7 @@ struct tm_pager {
 	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
-	/* of all lanes: whichever is free takes a stream's next fault */
-	struct tm_lock prefetch_lock;
-	struct tm_prefetch prefetch;
+	struct tm_zone zone[TM_ZONES];
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 

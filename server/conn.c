@@ -9,6 +9,8 @@
  * one else's time. No locks: a connection belongs to its loop's thread.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,6 +23,8 @@
 /* Bytes that a connection may move before others have their turn. */
 #define TURN_BYTES (2u << 20)
 #define IOV_MAX_USED 64
+/* How often silence is looked for. */
+#define LOOK_MS 2000
 
 static void conn_ready(struct tm_source *source, uint32_t events);
 
@@ -91,8 +95,10 @@ static bool watch(struct tm_conn *conn)
 		tm_conn_close(conn);
 		return false;
 	}
-	if (!conn->watched)
+	if (!conn->watched) {
 		LIST_INSERT_HEAD(&conn->loop->conns, conn, all);
+		conn->loop->due_ms = 0;
+	}
 	conn->watched = true;
 	conn->events = event.events;
 	return true;
@@ -392,6 +398,38 @@ static void conn_ready(struct tm_source *source, uint32_t events)
 	if (events & (EPOLLERR | EPOLLHUP))
 		conn->deaf = true;
 	tm_conn_work(conn);
+}
+
+/*
+ * Nobody acknowledges what was sent. TCP_USER_TIMEOUT would find that, too, but
+ * would also end the connection of a client that is only stopped: its machine
+ * does acknowledge, though it takes nothing more.
+ */
+static bool is_silent(const struct tm_conn *conn)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	return !conn->local &&
+	       !getsockopt(conn->source.fd, IPPROTO_TCP, TCP_INFO, &info,
+			   &len) &&
+	       info.tcpi_unacked && info.tcpi_retransmits &&
+	       info.tcpi_last_ack_recv >= TM_SILENCE_S * 1000;
+}
+
+int tm_conn_expire(struct tm_loop *loop, uint64_t now_ms)
+{
+	struct tm_conn *conn, *next;
+
+	if (now_ms >= loop->look_ms) {
+		loop->look_ms = now_ms + LOOK_MS;
+		for (conn = LIST_FIRST(&loop->conns); conn; conn = next) {
+			next = LIST_NEXT(conn, all);
+			if (is_silent(conn))
+				tm_conn_close(conn);
+		}
+	}
+	return LIST_EMPTY(&loop->conns) ? -1 : (int)(loop->look_ms - now_ms);
 }
 
 void tm_conn_arrive(struct tm_conn *conn)

@@ -92,16 +92,16 @@ void tm_lease_fini(struct tm_server *server)
 
 int tm_lease_expire(struct tm_server *server, uint64_t now_ms)
 {
-	uint64_t limit = server->options.idle_exit_ms, idle = 0;
+	const struct tm_options *options = &server->options;
+	struct tm_sessions *sessions = &server->sessions;
+	uint64_t limit, idle;
 
-	if (!limit)
-		return -1;
-	pthread_mutex_lock(&server->sessions.lock);
-	if (server->sessions.nr)
-		limit = 0;
-	else
-		idle = now_ms - server->sessions.none_since_ms;
-	pthread_mutex_unlock(&server->sessions.lock);
+	pthread_mutex_lock(&sessions->lock);
+	limit = sessions->nr	    ? 0
+		: sessions->had_one ? options->idle_exit_ms
+				    : options->wait_ms;
+	idle = now_ms - sessions->none_since_ms;
+	pthread_mutex_unlock(&sessions->lock);
 	if (!limit)
 		return -1;
 	if (idle < limit)

@@ -41,7 +41,8 @@ static int fail(const struct tm_server *server, int err, const char *remedy)
  */
 static void set_tcp_options(int fd)
 {
-	const int one = 1, idle = 10, interval = 5, count = 4;
+	const int one = 1, interval = 2, count = 3;
+	const int idle = TM_SILENCE_S - interval * count;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));

@@ -106,7 +106,8 @@ static int keep_time(struct tm_loop *loop)
 		return loop->due_ms == UINT64_MAX
 			       ? -1
 			       : (int)(loop->due_ms - now_ms);
-	wait = tm_request_retry(loop, now_ms);
+	wait = sooner(tm_request_retry(loop, now_ms),
+		      tm_conn_expire(loop, now_ms));
 	if (loop->index == 0) {
 		wait = sooner(wait, tm_handshake_expire(server, now_ms));
 		wait = sooner(wait, tm_sessions_expire(server, now_ms));

@@ -34,6 +34,7 @@ enum option_key {
 	OPT_THREADS,
 	OPT_GRACE,
 	OPT_IDLE_EXIT,
+	OPT_WAIT,
 	OPT_LEASE_FD,
 	OPT_HELP,
 	OPT_VERSION,
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"grace", required_argument, NULL, OPT_GRACE},
 	{"idle-exit", required_argument, NULL, OPT_IDLE_EXIT},
+	{"wait", required_argument, NULL, OPT_WAIT},
 	{"lease-fd", required_argument, NULL, OPT_LEASE_FD},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -78,6 +80,8 @@ static const char usage[] =
 	"  --grace=SECONDS      keep a broken session's memory so long (30)\n"
 	"  --idle-exit=SECONDS  exit after so long without session (60; 0: "
 	"never)\n"
+	"  --wait=SECONDS       the same until the first session "
+	"(--idle-exit)\n"
 	"  --lease-fd=FD        exit when this descriptor is at its end\n"
 	"  --help, --version\n"
 	"\n"
@@ -191,6 +195,9 @@ static int parse_one(int key, const char *arg, struct tm_options *options)
 	case OPT_IDLE_EXIT:
 		ret = parse_seconds("idle-exit", arg, &options->idle_exit_ms);
 		break;
+	case OPT_WAIT:
+		ret = parse_seconds("wait", arg, &options->wait_ms);
+		break;
 	case OPT_LEASE_FD:
 		ret = parse_number("lease-fd", arg, INT_MAX, &n);
 		options->lease_fd = (int)n;
@@ -267,6 +274,7 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options)
 				      : (unsigned int)cpus,
 		.grace_ms = 30000,
 		.idle_exit_ms = 60000,
+		.wait_ms = UINT_MAX,
 		.lease_fd = -1,
 	};
 	opterr = 0;
@@ -296,5 +304,7 @@ int tm_options_parse(int argc, char **argv, struct tm_options *options)
 		tm_err("%s: not expected (see --help)", argv[optind]);
 		return -EINVAL;
 	}
+	if (options->wait_ms == UINT_MAX)
+		options->wait_ms = options->idle_exit_ms;
 	return check(options);
 }

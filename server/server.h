@@ -46,6 +46,7 @@ struct tm_options {
 	unsigned int threads;
 	unsigned int grace_ms;
 	unsigned int idle_exit_ms; /* 0: never */
+	unsigned int wait_ms;	   /* the same, until the first session */
 	int lease_fd;		   /* -1: none */
 };
 
@@ -105,6 +106,7 @@ struct tm_sessions {
 	unsigned int nr;
 	unsigned int nr_conns;
 	uint64_t none_since_ms; /* when the last session ended */
+	bool had_one;
 };
 
 int tm_sessions_init(struct tm_server *server);
@@ -158,6 +160,8 @@ int tm_sessions_expire(struct tm_server *server, uint64_t now_ms);
 
 /* ---- conn.c ------------------------------------------------------------- */
 
+/* A client's machine that acknowledges nothing for so long is gone. */
+#define TM_SILENCE_S 10
 /* Replies under way per connection; beyond that it is not read. */
 #define TM_CONN_REPLIES 64
 /* Two whole writes of the smallest block. */
@@ -249,6 +253,13 @@ void tm_conn_arrive(struct tm_conn *conn);
 
 /** tm_conn_close() - end it; freed at the end of the loop's round */
 void tm_conn_close(struct tm_conn *conn);
+
+/**
+ * tm_conn_expire() - close those whose other end is silent
+ *
+ * Returns the milliseconds until it should be called again, -1 for never.
+ */
+int tm_conn_expire(struct tm_loop *loop, uint64_t now_ms);
 
 /** tm_conn_free() - the memory of a closed connection */
 void tm_conn_free(struct tm_conn *conn);
@@ -410,6 +421,7 @@ struct tm_counters {
  * @bell: an eventfd: look at the inbox, and at what is due
  * @due_ms: when time is to be kept next; whatever makes something due earlier
  *	sets it to 0, other threads by ringing the bell
+ * @look_ms: when silent connections are to be looked for
  */
 struct tm_loop {
 	struct tm_server *server;
@@ -418,6 +430,7 @@ struct tm_loop {
 	int epoll_fd;
 	struct tm_source bell;
 	uint64_t due_ms;
+	uint64_t look_ms;
 	pthread_mutex_t lock;
 	struct tm_conn_list inbox;
 	unsigned int nr_sessions;     /* under sessions.lock */

@@ -108,6 +108,7 @@ uint16_t tm_sessions_create(struct tm_server *server,
 	s->loop->nr_sessions++;
 	LIST_INSERT_HEAD(&sessions->list, s, link);
 	sessions->nr++;
+	sessions->had_one = true;
 	sessions->nr_conns++;
 	pthread_mutex_unlock(&sessions->lock);
 	*session = s;

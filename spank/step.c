@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * In slurmstepd: gives a job's tasks their remote memory, or refuses to start
- * them; on donors, has the job helper start the server in the job's cgroup.
+ * them; has the job helper start what lives as long as the job, in its cgroup:
+ * on donors the server, on compute nodes what holds the servers.
  *
  * The prolog left one of these files in the job's folder, which is root's:
  * "ready" (its lines are environment variables), "failed" (why), "donor".
@@ -186,35 +187,48 @@ static pid_t only_child(void)
 }
 
 /*
- * The extern step lives as long as the job on its node, and holds the server's
- * lease: the write end of a pipe, closed by whatever way this process ends.
+ * The extern step lives as long as the job on its node, and holds the lease of
+ * what the job helper starts there: the write end of a pipe, closed by whatever
+ * way this process ends.
  */
 int tm_step_forked(spank_t spank)
 {
-	char text[FILE_MAX_BYTES], job_arg[32], task_arg[32];
-	char *argv[] = {NULL, "donor", job_arg, task_arg, NULL};
+	char text[FILE_MAX_BYTES], numbers[4][32];
+	char *argv[] = {NULL,	    NULL,	numbers[0], numbers[1],
+			numbers[2], numbers[3], NULL};
 	uint32_t job = 0, step = 0;
+	uid_t uid = 0;
+	gid_t gid = 0;
 	int lease[2], ret;
 	pid_t task;
 
 	if (spank_get_item(spank, S_JOB_STEPID, &step) ||
 	    step != SLURM_EXTERN_CONT ||
 	    spank_get_item(spank, S_JOB_ID, &job) ||
-	    read_file(job, "donor", text, sizeof(text)) <= 0)
+	    spank_get_item(spank, S_JOB_UID, &uid) ||
+	    spank_get_item(spank, S_JOB_GID, &gid))
+		return 0;
+	if (read_file(job, "donor", text, sizeof(text)) > 0)
+		argv[1] = "donor";
+	else if (read_file(job, "ready", text, sizeof(text)) > 0)
+		argv[1] = "keep";
+	else
 		return 0;
 	task = only_child();
 	if (!task || pipe2(lease, O_CLOEXEC)) {
-		slurm_error("teramem: donor of job %" PRIu32 ": %s", job,
+		slurm_error("teramem: %s of job %" PRIu32 ": %s", argv[1], job,
 			    task ? strerror(errno) : "the step has no process");
 		return 0;
 	}
-	snprintf(job_arg, sizeof(job_arg), "--job=%" PRIu32, job);
-	snprintf(task_arg, sizeof(task_arg), "--task=%d", (int)task);
+	snprintf(numbers[0], sizeof(numbers[0]), "--job=%" PRIu32, job);
+	snprintf(numbers[1], sizeof(numbers[1]), "--uid=%u", uid);
+	snprintf(numbers[2], sizeof(numbers[2]), "--gid=%u", gid);
+	snprintf(numbers[3], sizeof(numbers[3]), "--task=%d", (int)task);
 	ret = tm_helper_run(argv, lease[0]);
 	close(lease[0]);
 	if (ret)
-		slurm_error("teramem: donor of job %" PRIu32
+		slurm_error("teramem: %s of job %" PRIu32
 			    ": the job helper ended with %d",
-			    job, ret);
+			    argv[1], job, ret);
 	return 0;
 }

@@ -75,25 +75,41 @@ static int look_up_partition(struct tm_submission *s,
 	return cluster_default_mem(&s->default_mem);
 }
 
+static uint32_t count_nodes(const char *list)
+{
+	hostlist_t nodes = slurm_hostlist_create(list);
+	int nr = nodes ? slurm_hostlist_count(nodes) : 0;
+
+	if (nodes)
+		slurm_hostlist_destroy(nodes);
+	return nr > 0 ? (uint32_t)nr : 0;
+}
+
 /* Slurm would let a job wait for ever for more nodes than there are. */
 static int check_donor_partition(const struct tm_submission *s,
 				 const partition_info_msg_t *all)
 {
 	const char *own = s->conf->donor_partition;
 	const char *name = *own ? own : s->partition;
-	/* The job's first node is no donor. */
-	uint64_t wanted = s->donors.nr + !strcmp(name, s->partition);
-	uint32_t i;
+	const char *named = s->conf->donor_nodes;
+	uint64_t wanted = s->donors.nr;
+	uint32_t i, there;
 
 	for (i = 0; i < all->record_count; i++) {
 		if (strcmp(all->partition_array[i].name, name))
 			continue;
-		if (wanted <= all->partition_array[i].total_nodes)
+		there = *named ? count_nodes(named)
+			       : all->partition_array[i].total_nodes;
+		/* The job's first node is no donor. */
+		if (!*named && !strcmp(name, s->partition))
+			wanted++;
+		if (wanted <= there)
 			return 0;
-		slurm_error("teramem: %" PRIu64 " donors: partition %s has %u "
-			    "nodes: use fewer --teramem-donors",
-			    s->donors.nr, name,
-			    all->partition_array[i].total_nodes);
+		slurm_error("teramem: %" PRIu64 " donors: %s %s has %u nodes: "
+			    "use fewer --teramem-donors",
+			    s->donors.nr,
+			    *named ? "DonorNodes of partition" : "partition",
+			    *named ? s->partition : name, there);
 		return -1;
 	}
 	slurm_error("teramem: there is no partition %s (DonorPartition in %s)",

@@ -19,6 +19,7 @@ static const struct command {
 	{"bench", tm_bench_main, "measure transport and paging"},
 	{"config", tm_config_main, "show settings and where they come from"},
 	{"status", tm_status_main, "show this job's remote memory"},
+	{"cleanup", tm_cleanup_main, "remove what jobs left that are gone"},
 };
 #define NR_COMMANDS (sizeof(commands) / sizeof(*commands))
 
@@ -42,8 +43,8 @@ int main(int argc, char **argv)
 
 	tm_log_init("teramem", TM_LOG_INFO);
 	if (argc < 2) {
-		tm_err("no command (use run, check, bench, config or status; "
-		       "see teramem --help)");
+		tm_err("no command (use run, check, bench, config, status or "
+		       "cleanup; see teramem --help)");
 		return TM_EXIT_FAILURE;
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
@@ -57,7 +58,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < NR_COMMANDS; i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].main(argc - 1, argv + 1);
-	tm_err("%s: unknown command (use run, check, bench, config or status)",
+	tm_err("%s: unknown command (use run, check, bench, config, status or "
+	       "cleanup)",
 	       argv[1]);
 	return TM_EXIT_FAILURE;
 }

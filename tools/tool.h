@@ -23,13 +23,14 @@ struct tm_space;
 #define TM_EXIT_NOT_FOUND 127
 #define TM_EXIT_SIGNAL 128
 
-/* ---- run.c, check.c, bench.c, config.c, status.c ------------------------ */
+/* ---- run.c, check.c, bench.c, config.c, status.c, cleanup.c -------------- */
 
 int tm_run_main(int argc, char **argv);
 int tm_check_main(int argc, char **argv);
 int tm_bench_main(int argc, char **argv);
 int tm_config_main(int argc, char **argv);
 int tm_status_main(int argc, char **argv);
+int tm_cleanup_main(int argc, char **argv);
 
 /* ---- options.c ---------------------------------------------------------- */
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Into a job's cgroups, where its memory limit holds and where Slurm ends
- * everything that belongs to the job. Both versions: /proc says where.
+ * Into a job's cgroups, where its memory limit holds, and out of what is left
+ * of them. Both versions: /proc says where.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,8 @@
 #include "spank/job/job.h"
 
 #define MOUNT "/sys/fs/cgroup"
-#define PAUSE_NS 20000000L
-#define TRIES 500
+#define PAUSE_NS 5000000L
+#define TRIES 2000
 
 /* A line of /proc/PID/cgroup: "4:memory:/slurm/job_7/step_extern" */
 struct entry {
@@ -77,6 +78,11 @@ static int enter(const char *folder, const char *path)
 	return err;
 }
 
+/*
+ * But for the freezer: as long as one is in there that takes a moment to die,
+ * as a server does with its memory, slurmstepd sleeps for a whole second, and
+ * holds up the job's end. The lease and the epilog end us as surely.
+ */
 static int join_all(pid_t task, uint32_t job)
 {
 	char path[64], wanted[32], line[PATH_MAX];
@@ -91,10 +97,46 @@ static int join_all(pid_t task, uint32_t job)
 		return -errno;
 	/* Others than the job's say nothing about it. */
 	while (!err && next_entry(file, line, &entry))
-		if (strstr(entry.path, wanted))
+		if (strcmp(entry.controllers, "freezer") &&
+		    strstr(entry.path, wanted))
 			err = enter(entry.controllers, entry.path);
 	fclose(file);
 	return err;
+}
+
+/* The job's part of a path, "/job_7/step_extern" without the step's. */
+static bool cut_to_job(char *path, uint32_t job)
+{
+	char wanted[32];
+	char *end;
+
+	snprintf(wanted, sizeof(wanted), "/job_%" PRIu32 "/", job);
+	end = strstr(path, wanted);
+	if (!end || strstr(path, "/../"))
+		return false;
+	end[strlen(wanted) - 1] = '\0';
+	return true;
+}
+
+static int write_down(pid_t task, uint32_t job)
+{
+	char path[64], line[PATH_MAX], text[8 * PATH_MAX];
+	struct entry entry;
+	size_t len = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)task);
+	file = fopen(path, "re");
+	*text = '\0';
+	while (file && next_entry(file, line, &entry))
+		if (cut_to_job(entry.path, job) && len < sizeof(text))
+			len += (size_t)snprintf(text + len, sizeof(text) - len,
+						MOUNT "%s%s%s\n",
+						*entry.controllers ? "/" : "",
+						entry.controllers, entry.path);
+	if (file)
+		fclose(file);
+	return tm_job_folder_write(job, "cgroups", text);
 }
 
 int tm_cgroup_join(pid_t task, uint32_t job)
@@ -105,7 +147,9 @@ int tm_cgroup_join(pid_t task, uint32_t job)
 
 	for (i = 0; i < TRIES && !is_in_job(task, job); i++)
 		nanosleep(&pause, NULL);
-	err = join_all(task, job);
+	err = write_down(task, job);
+	if (!err)
+		err = join_all(task, job);
 	if (!err && !is_in_job(getpid(), job))
 		err = -ENOENT;
 	if (err)
@@ -114,4 +158,33 @@ int tm_cgroup_join(pid_t task, uint32_t job)
 		       "TaskPlugin=task/cgroup and ConstrainRAMSpace=yes set?",
 		       job, strerror(-err));
 	return err;
+}
+
+static int remove_folder(const char *path, const struct stat *st, int type,
+			 struct FTW *ftw)
+{
+	/* One that a process is in stays, and those above it. */
+	if (type == FTW_DP)
+		rmdir(path);
+	return 0;
+}
+
+void tm_cgroup_remove(uint32_t job, int folder, bool dry_run,
+		      void (*removed)(uint32_t job, const char *path))
+{
+	int fd = openat(folder, "cgroups", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	char path[PATH_MAX];
+
+	while (file && fgets(path, sizeof(path), file)) {
+		path[strcspn(path, "\n")] = '\0';
+		if (access(path, F_OK))
+			continue;
+		if (!dry_run)
+			nftw(path, remove_folder, 8, FTW_DEPTH | FTW_PHYS);
+		if (removed)
+			removed(job, path);
+	}
+	if (file)
+		fclose(file);
 }

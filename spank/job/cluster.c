@@ -177,3 +177,38 @@ int tm_cluster_job(const struct tm_job_request *r, struct tm_cluster_job *job,
 	slurm_free_job_info_msg(all);
 	return err;
 }
+
+/* Jobs that are over are kept for a while by the controller. */
+static bool is_there(const job_info_t *job, const char *node)
+{
+	uint32_t state = job->job_state & JOB_STATE_BASE;
+	hostlist_t hosts;
+	bool there;
+
+	if (job->job_state & JOB_COMPLETING)
+		return true;
+	if (state != JOB_RUNNING && state != JOB_SUSPENDED)
+		return false;
+	if (!*node)
+		return true;
+	hosts = slurm_hostlist_create(job->nodes);
+	there = !hosts || slurm_hostlist_find(hosts, node) >= 0;
+	if (hosts)
+		slurm_hostlist_destroy(hosts);
+	return there;
+}
+
+int tm_cluster_has(uint32_t job, const char *node)
+{
+	job_info_msg_t *all = NULL;
+	int found = 0;
+	uint32_t i;
+
+	if (slurm_load_job(&all, job, SHOW_ALL | SHOW_DETAIL))
+		return slurm_get_errno() == ESLURM_INVALID_JOB_ID ? 0 : -EIO;
+	for (i = 0; i < all->record_count; i++)
+		if (all->job_array[i].job_id == job)
+			found |= is_there(&all->job_array[i], node);
+	slurm_free_job_info_msg(all);
+	return found;
+}

@@ -134,9 +134,9 @@ static int look(struct wait *w)
 	if (slurm_load_job(&all, w->donors, SHOW_ALL))
 		return slurm_get_errno() != ESLURM_INVALID_JOB_ID
 			       ? -EAGAIN
-			       : fail(w->r, -ESRCH,
+			       : fail(w->r, -EBUSY,
 				      "the donors' job %" PRIu32
-				      " is gone: submit the job again",
+				      " is gone from the controller",
 				      w->donors);
 	donors = find(all, w->donors);
 	if (donors && donors->job_state == JOB_RUNNING)

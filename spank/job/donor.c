@@ -23,6 +23,8 @@
 #include "spank/job/job.h"
 
 #define LOG_MAX_BYTES (64u << 10)
+/* Without any session, since its compute nodes hold one all the time. */
+#define IDLE_S 5
 
 /* As prepare.c wrote it. */
 struct donor {
@@ -31,7 +33,7 @@ struct donor {
 	gid_t gid;
 	uint64_t capacity_bytes;
 	char address[TM_CONF_NAME_MAX];
-	struct tm_conf conf; /* the ports */
+	struct tm_conf conf; /* ports and times */
 	char server[PATH_MAX];
 };
 
@@ -44,13 +46,13 @@ static int read_donor(uint32_t job, struct donor *d)
 	if (file) {
 		nr = fscanf(file,
 			    "%" SCNu32 " %u %u %" SCNu64 " %" SCNu64 " %" SCNu64
-			    " %63s",
+			    " %" SCNu64 " %" SCNu64 " %63s",
 			    &d->leader, &d->uid, &d->gid, &d->capacity_bytes,
 			    &d->conf.port_first, &d->conf.port_last,
-			    d->address);
+			    &d->conf.wait_s, &d->conf.timeout_s, d->address);
 		fclose(file);
 	}
-	if (nr == 7)
+	if (nr == 9)
 		return 0;
 	tm_err("donor of job %" PRIu32 ": cannot read %s", job, path);
 	return -EINVAL;
@@ -59,10 +61,9 @@ static int read_donor(uint32_t job, struct donor *d)
 static void exec_server(const struct donor *d, unsigned int port)
 {
 	char listen[48], address[TM_CONF_NAME_MAX + 32], capacity[48], job[32],
-		owner[32], lease[32];
-	char *const argv[] = {"teramemd", listen, address, capacity,
-			      job,	  owner,  lease,   "--idle-exit=0",
-			      NULL};
+		owner[32], lease[32], grace[32], idle[32], wait[32];
+	char *const argv[] = {"teramemd", listen, address, capacity, job, owner,
+			      lease,	  grace,  idle,	   wait,     NULL};
 
 	snprintf(listen, sizeof(listen), "--listen=tcp:0.0.0.0:%u", port);
 	snprintf(address, sizeof(address), "--address=tcp:%s:%u", d->address,
@@ -72,6 +73,11 @@ static void exec_server(const struct donor *d, unsigned int port)
 	snprintf(job, sizeof(job), "--job=%" PRIu32, d->leader);
 	snprintf(owner, sizeof(owner), "--owner=%u", d->uid);
 	snprintf(lease, sizeof(lease), "--lease-fd=%d", TM_LEASE_FD);
+	/* A client gives the server up after the timeout, and no earlier. */
+	snprintf(grace, sizeof(grace), "--grace=%" PRIu64, d->conf.timeout_s);
+	snprintf(idle, sizeof(idle), "--idle-exit=%d", IDLE_S);
+	snprintf(wait, sizeof(wait), "--wait=%" PRIu64,
+		 d->conf.wait_s + IDLE_S);
 	/* Before anything can have ended the parent. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	execv(d->server, argv);
@@ -102,7 +108,8 @@ static void keep_log(int from, int log)
 }
 
 /* Returns the server's exit status when it has ended, or -errno. */
-static int run_server(const struct donor *d, unsigned int port, int log)
+static int run_server(const struct donor *d, unsigned int port,
+		      const struct tm_detached *detached)
 {
 	int out[2], status, null;
 	pid_t pid;
@@ -123,14 +130,16 @@ static int run_server(const struct donor *d, unsigned int port, int log)
 		close(out[0]);
 		return -EAGAIN;
 	}
-	keep_log(out[0], log);
+	tm_process_add(detached->processes, pid);
+	keep_log(out[0], detached->log);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-static int supervise(const struct donor *d, uint32_t job, int log)
+static int supervise(const struct donor *d, uint32_t job,
+		     const struct tm_detached *detached)
 {
 	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	unsigned int i;
@@ -146,40 +155,22 @@ static int supervise(const struct donor *d, uint32_t job, int log)
 	}
 	/* 1: it could not start; the port is the likely reason. */
 	for (i = 0, ret = 1; i < TM_PORTS_TRIED && ret == 1; i++)
-		ret = run_server(d, tm_port(&d->conf, d->leader, i), log);
+		ret = run_server(d, tm_port(&d->conf, d->leader, i), detached);
 	return ret;
 }
 
 int tm_donor(struct tm_job_request *r)
 {
 	struct donor donor = {.leader = 0};
-	char path[PATH_MAX];
-	int err, log;
-	pid_t pid;
+	struct tm_detached detached;
+	int err;
 
 	err = read_donor(r->job, &donor);
 	if (!err)
 		err = tm_path_find("server/teramemd", donor.server);
+	if (!err)
+		err = tm_detach(r, &detached);
 	if (err)
-		return err;
-	log = open(tm_job_folder_path(r->job, "log", path),
-		   O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-		   0644);
-	if (log < 0) {
-		tm_err("donor of job %" PRIu32 ": open %s: %s", r->job, path,
-		       strerror(errno));
-		return -EIO;
-	}
-	/* The step must not wait for it, nor count it as a child. */
-	pid = fork();
-	if (pid < 0)
-		return -EAGAIN;
-	if (pid)
-		return 0;
-	setsid();
-	openlog("teramem-job", LOG_PID, LOG_DAEMON);
-	dup2(log, STDOUT_FILENO);
-	dup2(log, STDERR_FILENO);
-	err = tm_cgroup_join(r->task, r->job);
-	return err ? err : supervise(&donor, r->job, log);
+		return err < 0 ? err : 0;
+	return supervise(&donor, r->job, &detached);
 }

@@ -24,8 +24,8 @@
 	"--restart=\"$TERAMEM_START\"\n"
 #define ROLE_OPTION "_SLURM_SPANK_OPTION_teramem_teramem_role=donor"
 
-/* Before others in the queue: their job holds nodes until they run. */
-#define AHEAD 1000000u
+/* Before all others in the queue: their job holds nodes until they run. */
+#define FIRST_IN_QUEUE 0xffffff00u
 
 #define HOLD_POLL_S 5
 
@@ -186,7 +186,7 @@ int tm_donors_job_submit(struct tm_job_request *r, const job_info_t *job,
 	desc.cpus_per_task = 1;
 	desc.pn_min_memory = donors.mem_bytes >> 20;
 	desc.requeue = 0;
-	desc.nice = NICE_OFFSET - AHEAD;
+	desc.priority = FIRST_IN_QUEUE;
 	desc.env_size = 0;
 	err = choose_place(r, job, &desc);
 	if (!err)

@@ -22,31 +22,40 @@ char *tm_job_folder_path(uint32_t job, const char *name, char path[PATH_MAX])
 	return path;
 }
 
-static bool is_roots(const char *path)
+int tm_job_folder_open(int at, const char *name)
 {
+	int fd = openat(at, name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	return !lstat(path, &st) && S_ISDIR(st.st_mode) && !st.st_uid &&
-	       !(st.st_mode & 022);
+	if (fd < 0)
+		return -errno;
+	if (!fstat(fd, &st) && !st.st_uid && !(st.st_mode & 022))
+		return fd;
+	close(fd);
+	return -EPERM;
 }
 
 int tm_job_folder_make(uint32_t job)
 {
 	char path[PATH_MAX];
-	int err;
+	int err, fd;
 
 	tm_job_folder_remove(job);
 	tm_job_folder_path(job, "", path);
 	do {
 		err = mkdir(TM_RUN_FOLDER, 0755) && errno != EEXIST ? -errno
 								    : 0;
-		if (!err && !is_roots(TM_RUN_FOLDER))
-			err = -EPERM;
-		if (!err && mkdir(path, 0711))
-			err = -errno;
+		fd = err ? err : tm_job_folder_open(AT_FDCWD, TM_RUN_FOLDER);
+		if (fd >= 0) {
+			err = mkdir(path, 0711) ? -errno : 0;
+			close(fd);
+		} else {
+			err = fd;
+		}
 		/* Another job's end may have removed the folder in between. */
 	} while (err == -ENOENT);
-	if (err == -EPERM)
+	if (err == -EPERM || err == -ENOTDIR || err == -ELOOP)
 		tm_err("use %s: others than root may write there; remove it",
 		       TM_RUN_FOLDER);
 	else if (err)
@@ -54,17 +63,33 @@ int tm_job_folder_make(uint32_t job)
 	return err;
 }
 
-void tm_job_folder_remove(uint32_t job)
+void tm_job_folder_empty(int fd)
 {
-	char path[PATH_MAX];
+	int copy = dup(fd);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
-	DIR *dir = opendir(tm_job_folder_path(job, "", path));
 
 	while (dir && (entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			unlinkat(dirfd(dir), entry->d_name, 0);
+			unlinkat(fd, entry->d_name, 0);
 	if (dir)
 		closedir(dir);
+	else if (copy >= 0)
+		close(copy);
+}
+
+void tm_job_folder_remove(uint32_t job)
+{
+	char path[PATH_MAX];
+	int fd =
+		tm_job_folder_open(AT_FDCWD, tm_job_folder_path(job, "", path));
+
+	if (fd >= 0) {
+		tm_process_end_all(job, fd, false, NULL);
+		tm_cgroup_remove(job, fd, false, NULL);
+		tm_job_folder_empty(fd);
+		close(fd);
+	}
 	if (rmdir(path) && errno != ENOENT)
 		tm_warn("remove %s: %s", path, strerror(errno));
 	/* Leaves it while other jobs have theirs. */

@@ -3,7 +3,8 @@
  * The job helper's own declarations, grouped by the file that defines them.
  *
  * It runs as root on the nodes of a job, started by the plugin: before the
- * job's first process (prolog), after its last (epilog), and on donors (donor).
+ * job's first process (prolog), after its last (epilog), and in its extern step
+ * (donor, or keep on compute nodes); or by teramem cleanup (sweep).
  * What it writes lies in the job's folder, TM_RUN_FOLDER/JOB, which belongs to
  * root:
  *
@@ -13,6 +14,8 @@
  *	donor    this node lends; what the server needs to be started
  *	map, job the server map and the job file, the user's
  *	log      what the server said
+ *	node, processes, cgroups
+ *		what sweep.c needs to know once the job is gone
  */
 #ifndef TM_SPANK_JOB_H
 #define TM_SPANK_JOB_H
@@ -43,16 +46,58 @@ struct tm_job_request {
 	gid_t gid;
 	const char *partition, *node, *conf_path, *lenders;
 	struct tm_conf conf;
-	bool donor;
+	bool donor, dry_run;
 	pid_t task;
 	char error[512]; /* what is wrong with it, found while it was read */
 };
 
-/* ---- prepare.c, donor.c -------------------------------------------------- */
+/* ---- prepare.c, donor.c, keep.c, sweep.c -------------------------------- */
 
 int tm_prolog(struct tm_job_request *request);
 int tm_epilog(struct tm_job_request *request);
 int tm_donor(struct tm_job_request *request);
+int tm_keep(struct tm_job_request *request);
+int tm_cleanup(struct tm_job_request *request);
+
+/** tm_sweep() - what is left of jobs that are gone, but for @job's */
+void tm_sweep(uint32_t job);
+
+/* ---- detach.c ------------------------------------------------------------ */
+
+/**
+ * struct tm_detached - files in the job's folder, open
+ */
+struct tm_detached {
+	int log, processes;
+};
+
+/**
+ * tm_detach() - go on as a process of the job, still as root
+ *
+ * Returns 0 there, 1 in the process that called it, or -errno after it said so.
+ */
+int tm_detach(const struct tm_job_request *request,
+	      struct tm_detached *detached);
+
+/* ---- process.c ----------------------------------------------------------- */
+
+#define TM_PROCESS_NAME_MAX 16
+
+/** tm_process_file() - for tm_process_add(); a descriptor, or -errno, said so
+ */
+int tm_process_file(uint32_t job);
+
+/** tm_process_add() - it belongs to the job; 0 or -errno */
+int tm_process_add(int file, pid_t pid);
+
+/**
+ * tm_process_end_all() - those on record, if they are what they were then
+ * @folder: the job's
+ * @ended: told of each, if not NULL
+ */
+void tm_process_end_all(uint32_t job, int folder, bool dry_run,
+			void (*ended)(uint32_t job, pid_t pid,
+				      const char *name));
 
 /* ---- agent.c ------------------------------------------------------------ */
 
@@ -73,7 +118,15 @@ void tm_agent_ended(uint32_t job);
 
 /** tm_job_folder_make() - empty, new; 0, or -errno after it said so */
 int tm_job_folder_make(uint32_t job);
+
+/** tm_job_folder_remove() - and the processes and cgroups on record there */
 void tm_job_folder_remove(uint32_t job);
+
+/** tm_job_folder_open() - if it is root's alone; a descriptor or -errno */
+int tm_job_folder_open(int at, const char *name);
+
+/** tm_job_folder_empty() - of its files; leaves it */
+void tm_job_folder_empty(int fd);
 
 /** tm_job_folder_path() - of a file in it; returns @path */
 char *tm_job_folder_path(uint32_t job, const char *name, char path[PATH_MAX]);
@@ -122,6 +175,14 @@ int tm_cluster_add_donors(struct tm_cluster_job *job, const char *list,
 /** tm_cluster_address() - of a node; 0 or -errno with @error */
 int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 		       char *error, size_t len);
+
+/**
+ * tm_cluster_has() - whether the controller knows of @job on @node ("": on
+ * any), also while it starts or ends there
+ *
+ * Returns 1, 0, or -errno when the controller does not answer.
+ */
+int tm_cluster_has(uint32_t job, const char *node);
 
 /**
  * tm_cluster_limit_wait() - to what Slurm lets a prolog take
@@ -195,5 +256,13 @@ int tm_become_user(uid_t uid, gid_t gid);
  * Returns 0, or -errno after it said so.
  */
 int tm_cgroup_join(pid_t task, uint32_t job);
+
+/**
+ * tm_cgroup_remove() - those of a job that is gone, as far as they are empty
+ * @folder: the job's
+ * @removed: told of each that was there, if not NULL
+ */
+void tm_cgroup_remove(uint32_t job, int folder, bool dry_run,
+		      void (*removed)(uint32_t job, const char *path));
 
 #endif /* TM_SPANK_JOB_H */

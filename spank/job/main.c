@@ -25,6 +25,7 @@ enum option_key {
 	OPT_NODE,
 	OPT_CONF,
 	OPT_TASK,
+	OPT_DRY_RUN,
 	OPT_NR,
 };
 
@@ -40,6 +41,7 @@ static const char *const own_options[] = {
 	[OPT_NODE - OPT_ROLE] = "node",
 	[OPT_CONF - OPT_ROLE] = "conf",
 	[OPT_TASK - OPT_ROLE] = "task",
+	[OPT_DRY_RUN - OPT_ROLE] = "dry-run",
 };
 
 static int number(const char *text, uint32_t *value)
@@ -75,6 +77,9 @@ static int take(struct tm_job_request *r, int key, const char *arg)
 		return 0;
 	case OPT_CONF:
 		r->conf_path = arg;
+		return 0;
+	case OPT_DRY_RUN:
+		r->dry_run = true;
 		return 0;
 	}
 	err = number(arg, &n);
@@ -128,7 +133,7 @@ static int parse(int argc, char **argv, struct tm_job_request *r)
 						  : own_options[key - OPT_ROLE];
 
 		if (name)
-			options[n++] = (struct option){name, required_argument,
+			options[n++] = (struct option){name, key != OPT_DRY_RUN,
 						       NULL, 256 + key};
 	}
 	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
@@ -139,7 +144,7 @@ static int parse(int argc, char **argv, struct tm_job_request *r)
 		else if (take(r, key - 256, optarg))
 			return -EINVAL;
 	}
-	return optind == argc && r->job ? 0 : -EINVAL;
+	return optind == argc ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
@@ -147,12 +152,14 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(struct tm_job_request *request);
-		bool as_user;
+		bool as_user, of_all;
 	} commands[] = {
-		{"prolog", tm_prolog, false},
-		{"epilog", tm_epilog, false},
-		{"donor", tm_donor, false},
-		{"hold", tm_hold, true},
+		{"prolog", tm_prolog, false, false},
+		{"epilog", tm_epilog, false, false},
+		{"donor", tm_donor, false, false},
+		{"keep", tm_keep, false, false},
+		{"hold", tm_hold, true, false},
+		{"sweep", tm_cleanup, false, true},
 	};
 	static struct tm_job_request request = {.conf_path = ""};
 	size_t i = 0;
@@ -166,7 +173,8 @@ int main(int argc, char **argv)
 		i++;
 	if (argc < 2 || i == sizeof(commands) / sizeof(*commands) ||
 	    parse(argc - 1, argv + 1, &request) ||
-	    (geteuid() && !commands[i].as_user)) {
+	    (geteuid() && !commands[i].as_user) ||
+	    commands[i].of_all == !!request.job) {
 		tm_err("teramem-job: is for Slurm's plugin to use; see "
 		       "spank_teramem(8)");
 		return 2;

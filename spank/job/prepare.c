@@ -231,21 +231,27 @@ static int prepare_donor(struct tm_job_request *r)
 			    "a donor needs a --mem of at least 68M, and a "
 			    "Slurm that schedules memory (CR_Core_Memory)");
 	snprintf(text, sizeof(text),
-		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %s\n",
+		 "%" PRIu32 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64
+		 " %" PRIu64 " %" PRIu64 " %s\n",
 		 r->leader, r->uid, r->gid,
 		 (job.memory_bytes - TM_DONOR_OVERHEAD) &
 			 ~(TM_EXTENT_BYTES - 1),
-		 r->conf.port_first, r->conf.port_last, address);
+		 r->conf.port_first, r->conf.port_last, r->conf.wait_s,
+		 r->conf.timeout_s, address);
 	err = tm_job_folder_write(r->job, "donor", text);
 	return err ? fail(r, err, "write donor: %s", strerror(-err)) : 0;
 }
 
 int tm_prolog(struct tm_job_request *r)
 {
-	int err = tm_job_folder_make(r->job);
+	int err;
 
+	tm_sweep(r->job);
+	err = tm_job_folder_make(r->job);
 	if (err)
 		return err;
+	if (r->node)
+		tm_job_folder_write(r->job, "node", r->node);
 	err = read_settings(r);
 	if (!err)
 		err = r->donor ? prepare_donor(r) : prepare_compute(r);

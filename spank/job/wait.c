@@ -22,7 +22,8 @@
 #include "spank/job/job.h"
 
 #define DIAL_MS 1000
-#define PAUSE_NS 20000000L
+#define PAUSE_NS 10000000L
+#define ALL_PORTS_ROUNDS 16
 
 unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
 		     unsigned int tried)
@@ -57,9 +58,15 @@ static void ignore_renewed(void *ctx, struct tm_session *session)
 {
 }
 
-/* Returns 0 when it serves this job; @why: of the last port that was tried. */
+/*
+ * Where nobody listens, the server would have been the first to do so, and is
+ * not there yet; unless somebody did and went: so now and then all are tried.
+ *
+ * Returns 0 when it serves this job; @why: of the last port that was tried.
+ */
 static int try_donor(const struct tm_job_request *r, const struct tm_node *node,
-		     struct tm_map_server *server, char *why, size_t len)
+		     bool all_ports, struct tm_map_server *server, char *why,
+		     size_t len)
 {
 	static const struct tm_session_ops ops = {
 		.lost = ignore_lost,
@@ -75,10 +82,12 @@ static int try_donor(const struct tm_job_request *r, const struct tm_node *node,
 	struct tm_session *session;
 	char cause[128];
 	unsigned int i;
-	int err = -ECONNREFUSED;
+	int err = -EAGAIN;
 
 	server->auth = TM_MAP_AUTH_MUNGE;
 	for (i = 0; i < TM_PORTS_TRIED && err; i++) {
+		if (err == -ECONNREFUSED && !all_ports)
+			break;
 		snprintf(server->address, sizeof(server->address), "tcp:%s:%u",
 			 node->address, tm_port(&r->conf, r->leader, i));
 		err = tm_session_open(&config, &ops, NULL, &session, cause,
@@ -91,7 +100,7 @@ static int try_donor(const struct tm_job_request *r, const struct tm_node *node,
 		return err;
 	server->capacity_bytes =
 		tm_le64_to_cpu(tm_session_welcome(session)->capacity_bytes);
-	tm_session_close(session);
+	/* Not closed: so the server waits a while for the next one to come. */
 	return 0;
 }
 
@@ -129,21 +138,23 @@ static int poll_donors(const struct tm_job_request *r,
 	const struct timespec pause = {0, PAUSE_NS};
 	uint64_t deadline = now_ms() + wait_ms;
 	bool ready[TM_NODES_MAX] = {false};
-	unsigned int left = job->nr_donors, i;
+	unsigned int left = job->nr_donors, round = 0, i;
 	char why[256] = "";
 
 	for (;;) {
+		round++;
 		for (i = 0; i < job->nr_donors; i++) {
 			if (ready[i] ||
-			    try_donor(r, &job->donor[i], &result->server[i],
-				      why, sizeof(why)))
+			    try_donor(r, &job->donor[i],
+				      round % ALL_PORTS_ROUNDS == 0,
+				      &result->server[i], why, sizeof(why)))
 				continue;
 			ready[i] = true;
 			left--;
 		}
 		if (!left)
 			return 0;
-		if (now_ms() >= deadline)
+		if (now_ms() >= deadline && round >= ALL_PORTS_ROUNDS)
 			break;
 		nanosleep(&pause, NULL);
 	}

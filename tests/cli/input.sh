@@ -22,9 +22,9 @@ refused() {
 
 good=(--size=64M --local=8M)
 
-refused "no command (use run, check, bench, config or status; see teramem --help)"
-refused "bogus: unknown command (use run, check, bench, config or status)" bogus
-refused $'a?[2Jb: unknown command (use run, check, bench, config or status)' $'a\033[2Jb'
+refused "no command (use run, check, bench, config, status or cleanup; see teramem --help)"
+refused "bogus: unknown command (use run, check, bench, config, status or cleanup)" bogus
+refused $'a?[2Jb: unknown command (use run, check, bench, config, status or cleanup)' $'a\033[2Jb'
 
 refused "run: --size and --local are needed (try --size=4G --local=512M)" run
 refused "run: --size and --local are needed (try --size=4G --local=512M)" \

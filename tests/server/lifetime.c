@@ -183,6 +183,23 @@ static void test_idle_exit(void **state)
 	assert_int_equal(server_wait(&server, 15000), 0);
 }
 
+/* A job may take longer to come than to be missed. */
+static void test_wait(void **state)
+{
+	struct peer peer;
+
+	server_start(&server, "--listen", unix_address("s"), "--capacity=64M",
+		     "--idle-exit=1", "--wait=600", NULL);
+	assert_int_equal(server_wait(&server, 2500), -1);
+	assert_int_equal(peer_open(&peer, server.address, false), 0);
+	assert_int_equal(peer_bye(&peer), PEER_EOF);
+	assert_int_equal(server_wait(&server, 5000), 0);
+
+	server_start(&server, "--listen", unix_address("s"), "--capacity=64M",
+		     "--idle-exit=600", "--wait=1", NULL);
+	assert_int_equal(server_wait(&server, 5000), 0);
+}
+
 /* A session in its grace time keeps the server. */
 static void test_idle_after_grace(void **state)
 {
@@ -412,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_bad_options),
 		cmocka_unit_test(test_rounds_up),
 		cmocka_unit_test(test_idle_exit),
+		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_idle_after_grace),
 		cmocka_unit_test(test_lease_fd),
 		cmocka_unit_test(test_grace),

@@ -30,14 +30,15 @@ finish() {
 }
 trap finish EXIT
 
-# cluster_up [OPTION]...: $conf is its teramem.conf; jobs write to $TMP/out
+# cluster_up [OPTION]...: $conf is its teramem.conf, $helper may be another job
+# helper; jobs write to $TMP/out
 cluster_up() {
 	chmod 755 "$TMP"
 	mkdir -m 777 "$TMP/out"
 	conf=$TMP/teramem.conf
 	[ -e "$conf" ] || echo 'DonorPartition=donor WaitTime=30' >"$conf"
 	echo "required $BUILD/spank/spank_teramem.so conf=$conf" \
-		"helper=$BUILD/spank/teramem-job" >"$TMP/plugstack"
+		"helper=${helper:-$BUILD/spank/teramem-job}" >"$TMP/plugstack"
 	minicluster up --mem 1500 --plugstack "$TMP/plugstack" "$@" \
 		>"$TMP/up" 2>&1 && return
 	note "$(cat "$TMP/up")"
@@ -59,7 +60,7 @@ pids_on() {
 	for pid in $(ip netns pids "minicluster-$1"); do
 		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || continue
 		[ $# -eq 2 ] ||
-			tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null |
+			tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" |
 			grep -Eq -- "--job=$3 |\[$3\." || continue
 		echo "$pid"
 	done

@@ -123,6 +123,8 @@ submit standing -p standing -w n1 --teramem=64M --teramem-donors=2 \
 submit standing-own -p standing -w n4 --teramem=64M --wrap "$donors"
 submit standing-none -p standing -w n4 --teramem=64M --teramem-donors=2 \
 	--wrap 'echo "it ran"'
+run salloc -p standing -w n2 --teramem=64M srun sh -c "$donors" \
+	>standing-salloc.out 2>salloc.err
 all_ended
 assert_match "$(cat het.out)" "^n[345]$" \
 	"a heterogeneous job without donors gets some"
@@ -134,6 +136,7 @@ assert_eq "$(cat directives.out)" n3 "the same in #SBATCH lines"
 assert_eq "$(cat standing.out)" $'n4 n5\n0' \
 	"DonorNodes, without a component for them"
 assert_eq "$(cat standing-own.out)" n5 "none that the job computes on"
+assert_match "$(cat standing-salloc.out)" "^n[45]$" "the same with salloc"
 assert_match "$(cat standing-none.out)" "submit a job for the donors: " \
 	"more than there are: the job says so"
 assert_eq "$(state standing-none) $(grep -c 'it ran' standing-none.out)" \
@@ -153,6 +156,9 @@ submit steps --teramem=64M --wrap 'srun --teramem=64M echo same
 all_ended
 assert_eq "$(state limit)" FAILED "a script on a pipe: the job fails"
 assert_match "$(cat limit.out)" "teramem: .*SizeMax" "and says so"
+got=$(run sbatch -p standing --teramem=64M --teramem-donors=3 --wrap true 2>&1)
+assert_match "$got" "3 donors: DonorNodes of partition standing has 2 nodes" \
+	"more donors than the administrator names"
 got=$(run srun --teramem-block=1M true 2>&1)
 assert_match "$got" "without --teramem=SIZE" "srun: an option without --teramem"
 assert_eq "$(grep -c same steps.out)" 1 "a step may ask for what its job has"

@@ -5,41 +5,17 @@
 # a node's, each way to start a job with a real program and with one of its own.
 # And where something is broken: a line where the user looks, a job that failed,
 # no drained node, nothing left.
-# shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
+# shellcheck disable=SC2016,SC2119,SC2317 # jobs' scripts; for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
+# shellcheck source=tests/slurm/cluster.sh
+. "$SRC/tests/slurm/cluster.sh"
 keeper=$BUILD/tests/paging/keeper
-requires_root
-requires jq # what Slurm needs, minicluster installs
-[ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
-[ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
-unshare --net true 2>/dev/null || skip "no network namespaces here"
-requires_free 4000
-
-minicluster() {
-	"$SRC/contrib/minicluster" "$@"
-}
-
-# run [--user NAME] COMMAND...
-run() {
-	timeout 90 "$SRC/contrib/minicluster" run "$@" </dev/null
-}
-
-minicluster status >/dev/null
-[ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
-finish() {
-	local status=$?
-	minicluster down >/dev/null
-	(exit "$status")
-	cleanup
-}
-trap finish EXIT
 
 # Parts of what is tested get broken: a copy of them, laid out as the build
 # folder.
 tree=$TMP/tree
-chmod 755 "$TMP"
-mkdir -m 777 "$TMP/out"
+helper=$tree/spank/teramem-job
 mkdir -p "$tree/spank" "$tree/server" "$tree/allocator"
 parts=(spank/teramem-job server/teramemd allocator/libteramalloc-preload.so)
 mend() {
@@ -49,13 +25,12 @@ mend() {
 		cp "$BUILD/$part" "$tree/$part"
 	done
 	cat >"$TMP/teramem.conf" <<-END
-		DonorPartition=donor WaitTime=6
+		DonorPartition=donor WaitTime=60
 		Partition=large BlockSize=1M
 		Partition=small BlockSize=16K
 	END
 }
 mend
-cd "$TMP/out" || exit
 # All jobs share two donors, and most share a compute node.
 cat >"$TMP/slurm.conf" <<-END
 	PartitionName=compute Default=YES Nodes=n1,n2
@@ -63,26 +38,18 @@ cat >"$TMP/slurm.conf" <<-END
 	PartitionName=large Nodes=n1
 	PartitionName=small Nodes=n1
 END
-echo "required $BUILD/spank/spank_teramem.so conf=$TMP/teramem.conf" \
-	"helper=$tree/spank/teramem-job" >"$TMP/plugstack"
-minicluster up -n 4 --mem 1500 --user anna --user bert --conf "$TMP/slurm.conf" \
-	--plugstack "$TMP/plugstack" >/dev/null || {
-	not_ok "a cluster with the plugin"
-	exit 1
-}
-
-# ended ID: no part of the job is left in the queue
-ended() {
-	[ -z "$(run squeue -h -j "$1" -t pending,running,completing)" ]
-}
+cluster_up -n 4 --user anna --user bert --conf "$TMP/slurm.conf"
+cd "$TMP/out" || exit
 
 # state ID: of the job's own component, once it has ended
 state() {
-	wait_until 60 ended "$1"
-	run squeue -h -j "$1" -t all -o %T | head -n 1
+	wait_until 180 job_over "$1"
+	job_field "$1" JobState
 }
 
-# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number
+# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number, and
+# ${ids[NAME]}
+declare -A ids
 submit() {
 	local user=()
 	if [ "$1" = --user ]; then
@@ -90,6 +57,7 @@ submit() {
 		shift 2
 	fi
 	id=$(run "${user[@]}" sbatch --parsable -t 5 -o "$1.out" "${@:2}" 2>"$1.err")
+	ids[$1]=$id
 	[ -n "$id" ] || note "$(cat "$1.err")"
 }
 
@@ -143,9 +111,9 @@ assert_eq "$(cut -d : -f 2 anna.servers | sort)" \
 	"$(cut -d : -f 2 bert.servers | sort)" "on the same donors"
 assert_eq "$(sort anna.servers bert.servers | uniq -d)" "" \
 	"from different servers"
-of_anna=$(for node in n1 n3 n4; do ip netns pids minicluster-$node; done |
-	xargs ps -o pid=,euser=,comm= -p | awk '$2 == "anna" &&
-	($3 == "teramemd" || $3 == "keeper") { print $1 }')
+of_anna=$(for pid in $(pids teramemd) $(pids keeper); do
+	[ "$(ps -o euser= -p "$pid")" = anna ] && echo "$pid"
+done)
 assert_eq "$(wc -w <<<"$of_anna")" 3 "anna has two servers and a program"
 # shellcheck disable=SC2086
 submit --user bert try "${remote[@]}" -w n1 "$TMP/try.sh" "$anna" anna.servers \
@@ -155,7 +123,8 @@ assert_eq "$(grep -E '^[a-z]+s the|^signals|^uses' try.out)" "" \
 	"bert gets nowhere near anna's memory"
 assert_eq "$(grep -cE 'Permission denied|not permitted' try.out)" 17 \
 	"everything that he tries is refused"
-assert_eq "$(grep -c refused forged.err)" 2 "also by anna's servers"
+assert_eq "$(grep -cE 'access denied|belongs to job' forged.err)" 2 \
+	"also by anna's servers"
 touch anna bert
 assert_eq "$(state "$anna") $(state "$bert")" "COMPLETED COMPLETED" \
 	"both jobs end well"
@@ -222,7 +191,7 @@ remote=(--mem=150 --teramem=512M --teramem-local=24M --teramem-preload)
 
 # paged NAME: both programs got the right answer, and paged for it
 paged() {
-	assert_eq "$(state "$id") $(cat "$1.md5")" "COMPLETED $native" \
+	assert_eq "$(state "${ids[$1]}") $(cat "$1.md5")" "COMPLETED $native" \
 		"$1: sorted as native"
 	assert_eq "$(jq -c '[.seed, .wrong, .bytes_in > 0, .bytes_out > 0]' \
 		"$1.json")" "[7,0,true,true]" "$1: a linked program, paged"
@@ -231,27 +200,22 @@ paged() {
 		"$1: sort paged, too"
 }
 submit script "${remote[@]}" "$TMP/both.sh" script 7
-paged script
 submit directives "$TMP/directives.sh" directives 7
-paged directives
 submit wrap "${remote[@]}" --wrap "$TMP/both.sh wrap 7"
-paged wrap
 submit export-none "${remote[@]}" --export=NONE "$TMP/both.sh" export-none 7
-paged export-none
 submit step "${remote[@]}" "$TMP/steps.sh" step 7
-paged step
 submit step-none "${remote[@]}" --export=NONE "$TMP/steps.sh" step-none 7
-paged step-none
+submit large "${remote[@]}" -p large "$TMP/both.sh" large 7
+submit small "${remote[@]}" -p small "$TMP/both.sh" small 7
 run salloc "${remote[@]}" srun "$TMP/both.sh" salloc 7 2>salloc.err
-id=$(awk '/Granted job allocation/ { print $NF }' salloc.err)
-paged salloc
-for partition in large:1048576 small:16384; do
-	submit "${partition%:*}" "${remote[@]}" -p "${partition%:*}" "$TMP/both.sh" \
-		"${partition%:*}" 7
-	paged "${partition%:*}"
+ids[salloc]=$(awk '/Granted job allocation/ { print $NF }' salloc.err)
+for name in script directives wrap export-none step step-none salloc large small; do
+	paged $name
+done
+for name in large:1048576 small:16384; do
 	assert_eq "$(jq '.stats | .bytes_in / .fetched_blocks' \
-		"${partition%:*}.status")" "${partition#*:}" \
-		"in blocks of the partition's size"
+		"${name%:*}.status")" "${name#*:}" \
+		"${name%:*}: in blocks of the partition's size"
 done
 
 # --- refused as it is submitted -------------------------------------------------
@@ -279,24 +243,17 @@ refused "more donors than there are" "3 donors: partition donor has 2 nodes" \
 
 # --- broken after that -----------------------------------------------------------
 
-no_parts() {
-	local node pid
-	for node in n1 n2 n3 n4; do
-		for pid in $(ip netns pids "minicluster-$node"); do
-			[[ "$(cat "/proc/$pid/comm" 2>/dev/null)" == teramem* ]] &&
-				return 1
-		done
-	done
-	return 0
-}
 idle() {
-	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ] && no_parts
+	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ] && nothing_of
 }
 
 # fails NAME WANTED [OPTION]...: a job does, before its program runs
 fails() {
 	local name=$1 wanted=$2
 	shift 2
+	case $wanted in
+	*missing*) sed -i 1s/=60/=3/ "$TMP/teramem.conf" ;; # in vain
+	esac
 	submit job --mem=150 --teramem=64M "$@" --wrap 'echo "it ran"'
 	if [ -n "${meanwhile-}" ]; then
 		$meanwhile
@@ -329,7 +286,7 @@ fails "a helper that is not executable" "$not_prepared"
 printf '#!/bin/sh\nkill -KILL $$\n' >"$tree/spank/teramem-job"
 fails "a helper that is killed" "$not_prepared"
 break_conf() {
-	sed -i 1s/=6/=six/ "$TMP/teramem.conf"
+	sed -i 1s/=60/=six/ "$TMP/teramem.conf"
 }
 meanwhile=break_conf
 fails "a teramem.conf that broke meanwhile" "$TMP/teramem.conf:1: WaitTime=six" \
@@ -356,8 +313,8 @@ done
 submit last "${remote[@]}" "$TMP/both.sh" last 7
 paged last
 assert "no node is drained, and no process left" wait_until 20 idle
-for node in n1 n2 n3 n4; do
-	assert "no file is left on $node" minicluster on $node \
+for node in $(nodes); do
+	assert "no file is left on $node" minicluster on "$node" \
 		test ! -e /run/teramem
 done
 done_testing

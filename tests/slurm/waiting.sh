@@ -80,6 +80,9 @@ assert_eq "$(run squeue -h -j "$id" -o %k)" mine "a user's comment stays"
 run scancel "$id"
 id=$(run sbatch --parsable --teramem=64M -o /dev/null <"$TMP/size.sh")
 assert "a job waits for its donors" wait_until 20 donors_pending
+lender=$(run squeue -h -n teramem-donors -o %i)
+assert "they are before it in the queue" test \
+	"$(job_field "$lender" Priority)" -gt "$(job_field "$id" Priority)"
 run scancel "$id"
 only_others() {
 	[ "$(run squeue -h -o %j | sort -u)" = others ]

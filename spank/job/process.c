@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The processes that a job has from us on this node, written down so that they
+ * can be ended by whoever finds the job gone. A number alone says nothing, it
+ * may be another process's by now: so its start time is kept with it, and what
+ * it runs is looked at.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "spank/job/job.h"
+
+#define END_MS 2000
+
+static int read_birth(pid_t pid, uint64_t *birth)
+{
+	char path[64], text[1024];
+	const char *field;
+	FILE *file;
+	int i;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	field = file ? fgets(text, sizeof(text), file) : NULL;
+	if (file)
+		fclose(file);
+	/* The name may hold anything; the start time is the 20th after it. */
+	field = field ? strrchr(text, ')') : NULL;
+	for (i = 0; field && i < 20; i++)
+		field = strchr(field + 1, ' ');
+	return field && sscanf(field, " %" SCNu64, birth) == 1 ? 0 : -ESRCH;
+}
+
+int tm_process_file(uint32_t job)
+{
+	char path[PATH_MAX];
+	int fd = open(tm_job_folder_path(job, "processes", path),
+		      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+		      0600);
+
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	tm_err("open %s: %s", path, strerror(errno));
+	return fd;
+}
+
+int tm_process_add(int file, pid_t pid)
+{
+	uint64_t birth;
+	char line[64];
+	int len, err = read_birth(pid, &birth);
+
+	if (err)
+		return err;
+	len = snprintf(line, sizeof(line), "%d %" PRIu64 "\n", (int)pid, birth);
+	return write(file, line, (size_t)len) == len ? 0 : -EIO;
+}
+
+/* Only a program of ours is ever ended. */
+static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
+{
+	static const char *const ours[] = {"teramemd", "teramem-job"};
+	char path[64], exe[PATH_MAX];
+	const char *base;
+	ssize_t n;
+	size_t i;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, exe, sizeof(exe) - 1);
+	if (n <= 0)
+		return false;
+	exe[n] = '\0';
+	/* An upgrade may have replaced it meanwhile. */
+	exe[strcspn(exe, " ")] = '\0';
+	base = strrchr(exe, '/');
+	for (i = 0; base && i < sizeof(ours) / sizeof(*ours); i++)
+		if (!strcmp(base + 1, ours[i])) {
+			snprintf(name, TM_PROCESS_NAME_MAX, "%s", ours[i]);
+			return true;
+		}
+	return false;
+}
+
+static bool end(pid_t pid, uint64_t birth, bool dry_run,
+		char name[TM_PROCESS_NAME_MAX])
+{
+	struct pollfd gone = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+	uint64_t now = 0;
+	bool found;
+
+	/* It cannot become another one any more. */
+	found = gone.fd >= 0 && !read_birth(pid, &now) && now == birth &&
+		is_ours(pid, name);
+	if (found && !dry_run && !pidfd_send_signal(gone.fd, SIGKILL, NULL, 0))
+		poll(&gone, 1, END_MS);
+	if (gone.fd >= 0)
+		close(gone.fd);
+	return found;
+}
+
+void tm_process_end_all(uint32_t job, int folder, bool dry_run,
+			void (*ended)(uint32_t job, pid_t pid,
+				      const char *name))
+{
+	int fd = openat(folder, "processes",
+			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	char name[TM_PROCESS_NAME_MAX];
+	uint64_t birth;
+	int pid;
+
+	while (file && fscanf(file, "%d %" SCNu64, &pid, &birth) == 2)
+		if (pid > 1 && end(pid, birth, dry_run, name) && ended)
+			ended(job, pid, name);
+	if (file)
+		fclose(file);
+}

@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Jobs that page while one part after the other is killed at random, ours and
+# Slurm's. What died of Slurm is started again, as an administrator would. Then:
+# no donor outlived its job, no node is drained, no byte was wrong, and each job
+# succeeded, was started again, or says what happened to it.
+#
+#	kills.sh [N [SEED]]
+# shellcheck disable=SC2016,SC2119,SC2317 # scripts of others; wait_until
+# shellcheck source=tests/functions.sh
+. "$(dirname "$0")/../functions.sh"
+# shellcheck source=tests/slurm/cluster.sh
+. "$SRC/tests/slurm/cluster.sh"
+
+count=${1:-6}
+seed=${2:-$RANDOM}
+RANDOM=$seed
+note "seed $seed: kills.sh $count $seed"
+cluster_up -n 5
+cd "$TMP/out" || exit
+export PAGETEST=$BUILD/tests/paging/pagetest
+install -m 755 "$SRC/tests/slurm/pages.sh" "$TMP/pages.sh"
+
+# victims: every process that may be killed now, "what pid"
+victims() {
+	local name pid node
+	for name in teramemd teramem-job slurmstepd slurmd munged pagetest; do
+		for pid in $(pids $name); do
+			echo "$name $pid"
+		done
+	done
+	for pid in $(ip netns pids minicluster-ctl); do
+		case $(cat "/proc/$pid/comm" 2>/dev/null) in
+		slurmctld | munged) echo "$(cat "/proc/$pid/comm") $pid" ;;
+		esac
+	done
+}
+
+no_servers_of() {
+	[ -z "$(pids teramemd "$1")" ]
+}
+ended_or_over() {
+	[ -s "$1.ended" ] || job_over "$2"
+}
+quiet() {
+	nothing_of && nodes_idle && [ -z "$(run squeue -h)" ]
+}
+
+# What may become of the job of that name, as its program and Slurm have it
+verdict() {
+	local status state
+	status=$(cat "$1.ended" 2>/dev/null)
+	state=$(job_field "$2" JobState)
+	if grep -qs '^not ok' "$1.out" || [ "$status" = 1 ]; then
+		echo "wrong bytes"
+	elif [ "$status" = 0 ]; then
+		echo success
+	elif [ "$status" = 135 ] && grep -q '^teramem: ' "$1.out"; then
+		echo "clear failure"
+	elif [ "$status" = 137 ] || [ "$3" = slurmstepd ]; then
+		echo "killed"
+	elif [ "$state" = FAILED ] && grep -q 'teramem: ' "$1.out"; then
+		echo "clear failure"
+	elif [ "$state" = NODE_FAIL ]; then
+		echo "clear failure"
+	else
+		echo "unclear: $state, exit status '$status'"
+	fi
+}
+
+declare -A died ends
+for ((i = 1; i <= count; i++)); do
+	name=job$i
+	id=$(run sbatch --parsable -o "$name.out" --mem=150 --teramem=64M \
+		--teramem-local=20M --teramem-donors=$((1 + RANDOM % 2)) \
+		"$TMP/pages.sh" "$name" 12 2>"$name.err") ||
+		note "$(cat "$name.err")"
+	wait_until 90 test -e "$name.begun" || not_ok "job $i begins"
+	# What is younger, the controller has not written down yet.
+	sleep 6.$((RANDOM % 10))
+	mapfile -t all < <(victims)
+	read -r what pid <<<"${all[RANDOM % ${#all[@]}]}"
+	died[$what]=$((${died[$what]-0} + 1))
+	kill -KILL "$pid" 2>/dev/null
+	# Half of the time, Slurm is mended only after the job.
+	mend=$((RANDOM % 2))
+	[ $mend = 1 ] || minicluster up >"$TMP/mend" 2>&1 ||
+		note "$(cat "$TMP/mend")"
+	wait_until 60 ended_or_over "$name" "$id"
+	[ $mend = 0 ] || minicluster up >"$TMP/mend" 2>&1 ||
+		note "$(cat "$TMP/mend")"
+	# A killed slurmstepd of the batch script Slurm itself notices late.
+	[ "$what" != slurmstepd ] || wait_until 10 job_over "$id" ||
+		run scancel "$id" 2>/dev/null
+	wait_until 60 job_over "$id"
+	wait_until 30 no_servers_of "$id" ||
+		not_ok "kill $i, $what: no donor outlives the job"
+	end=$(verdict "$name" "$id" "$what")
+	ends[${end%%:*}]=$((${ends[${end%%:*}]-0} + 1))
+	case $end in
+	unclear* | wrong*)
+		not_ok "kill $i, $what: how the job ended"
+		note "$end"$'\n'"$(tail -n 5 "$name.out")" ;;
+	esac
+	if ! wait_until 60 quiet; then
+		not_ok "kill $i, $what: all is quiet again"
+		note "$(run squeue; run sinfo -N)"
+		break
+	fi
+done
+for what in "${!died[@]}"; do
+	note "killed: $what ${died[$what]}"
+done
+for end in "${!ends[@]}"; do
+	note "jobs: $end ${ends[$end]}"
+done
+assert_eq "$tap_failed" 0 "$count kills"
+assert "no node is drained" nodes_idle
+done_testing
