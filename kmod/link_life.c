@@ -156,9 +156,9 @@ void tm_link_drop(struct tm_link *link, int err, const char *why)
 	spin_lock(&link->lock);
 	WRITE_ONCE(link->attached, false);
 	spin_unlock(&link->lock);
-	pr_warn_ratelimited(
-		"teramem: %s: connection to server %u broke: %s (channel %u, error %d)\n",
-		config->name, config->server, why, config->channel, -err);
+	pr_warn_ratelimited("teramem: %s: link %u/%u broke: %s (error %d)\n",
+			    config->name, config->server, config->channel, why,
+			    -err);
 	/* A connection that brought nothing is no sign of life either. */
 	if (link->barren++ == 0)
 		link->give_up =

@@ -113,7 +113,7 @@ def program(requests, results):
     for block in range(BLOCKS):
         memory[block * BLOCK:(block + 1) * BLOCK] = pattern(block)
     os.write(results, b"f")
-    while os.read(requests, 1):
+    while os.read(requests, 1) == b"c":
         wrong = sum(memory[b * BLOCK:(b + 1) * BLOCK] != pattern(b)
                     for b in range(BLOCKS))
         os.write(results, b"w" if wrong else b"r")
@@ -180,6 +180,7 @@ class Space:
         return os.read(self.answers[0], 1)
 
     def end(self):
+        os.write(self.requests[1], b"e")
         os.close(self.requests[1])
         status = os.waitpid(self.program, 0)[1]
         os.close(self.answers[0])
