@@ -14,12 +14,18 @@ bus=135 m=$((1 << 20)) patience=1
 # shellcheck disable=SC2034
 readonly PAGETEST bus m patience
 
-modprobe -a libcrc32c 2>/dev/null; # shellcheck disable=SC2046 # names of modules have no blanks
-if ! modprobe -a $(modinfo -F depends "$MODULE" | tr , ' ') ||
-	! insmod "$MODULE"; then
+modprobe -a libcrc32c 2>/dev/null; # load: with what it needs
+load() {
+	local module
+	for module in $(modinfo -F depends "$MODULE" | tr , ' '); do
+		modprobe "$module" || return
+	done
+	insmod "$MODULE"
+}
+load || {
 	not_ok "the module is loaded"
 	done_testing
-fi
+}
 
 # kmod OPTION... -- COMMAND...: it pages with the kernel engine; what it says
 # and what teramem run says is in $TMP/out, its numbers in $TMP/stats
