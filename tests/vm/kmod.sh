@@ -16,9 +16,9 @@ readonly PAGETEST bus m patience
 
 modprobe -a libcrc32c 2>/dev/null; # load: with what it needs
 load() {
-	local module
-	for module in $(modinfo -F depends "$MODULE" | tr , ' '); do
-		modprobe "$module" || return
+	local needed
+	for needed in $(modinfo -F depends "$MODULE" | tr , ' '); do
+		modprobe "$needed" || return
 	done
 	insmod "$MODULE"
 }
