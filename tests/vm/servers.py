@@ -180,7 +180,10 @@ class Space:
         return os.read(self.answers[0], 1)
 
     def end(self):
-        os.write(self.requests[1], b"e")
+        try:
+            os.write(self.requests[1], b"e")
+        except BrokenPipeError:
+            pass  # it has ended
         os.close(self.requests[1])
         status = os.waitpid(self.program, 0)[1]
         os.close(self.answers[0])
@@ -269,6 +272,7 @@ def main():
         check(False, "... and the server is given up")
     except OSError as e:
         check(e.errno == EIO, "... and the server is given up")
+    space.answer()
     status = space.end()
     check(os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGBUS,
           "... and the program ends in SIGBUS")
