@@ -16,7 +16,7 @@ test_packages=(
 )
 # shellcheck disable=SC2034 # for those who source this
 vm_packages=(
-	busybox-static cpio kmod qemu-system-x86 xz-utils zstd
+	busybox-static cpio gcc-12 kmod make qemu-system-x86 sparse xz-utils zstd
 )
 # shellcheck disable=SC2034 # for those who source this
 debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make)

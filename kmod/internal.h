@@ -417,10 +417,11 @@ void tm_lane_post(struct tm_space_lane *lane, struct tm_wait *wait);
 /** tm_lane_unpost() - the thread does not wait any more */
 void tm_lane_unpost(struct tm_space_lane *lane, struct tm_wait *wait);
 /**
- * tm_space_discard() - forget blocks, wait until none is mapped
+ * tm_region_discard() - forget blocks, wait until none is mapped
  * @killable: -EINTR by a fatal signal; it is done all the same
  */
-int tm_space_discard(struct tm_space *space, u64 first, u64 nr, bool killable);
+int tm_region_discard(struct tm_region *region, u64 index, u64 nr,
+		      bool killable);
 
 /* transfer.c */
 

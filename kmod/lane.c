@@ -98,9 +98,15 @@ static unsigned int discard_step(struct tm_space_lane *lane)
 	return 1;
 }
 
-int tm_space_discard(struct tm_space *space, u64 first, u64 nr, bool killable)
+int tm_region_discard(struct tm_region *region, u64 index, u64 nr,
+		      bool killable)
 {
-	struct tm_space_lane *lane = tm_block_lane(space, first);
+	/*
+	 * The same for all of a region: what a killed thread left behind is
+	 * done before the last one, after which others get its blocks.
+	 */
+	struct tm_space_lane *lane =
+		tm_block_lane(region->space, region->first);
 	struct tm_discard *d;
 	int err = 0;
 
@@ -112,7 +118,7 @@ int tm_space_discard(struct tm_space *space, u64 first, u64 nr, bool killable)
 	kref_init(&d->ref);
 	kref_get(&d->ref);
 	init_completion(&d->done);
-	d->first = first;
+	d->first = region->first + index;
 	d->nr = nr;
 	spin_lock(&lane->lock);
 	list_add_tail(&d->list, &lane->discards);

@@ -71,7 +71,7 @@ static int region_release(struct inode *inode, struct file *file)
 	struct tm_space *space = region->space;
 
 	if (region->nr) {
-		tm_space_discard(space, region->first, region->nr, false);
+		tm_region_discard(region, 0, region->nr, false);
 		down_write(&space->sem);
 		tiles_put(region, region->first >> TM_TILE_SHIFT,
 			  region_tiles(region));
@@ -162,8 +162,7 @@ static int region_discard(struct tm_region *region, void __user *arg)
 		return -EINVAL;
 	if (!range.bytes)
 		return 0;
-	return tm_space_discard(space, region->first + range.offset,
-				range.bytes, true);
+	return tm_region_discard(region, range.offset, range.bytes, true);
 }
 
 static int region_commit(struct tm_region *region, void __user *arg, bool back)

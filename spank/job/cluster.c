@@ -12,6 +12,10 @@
 
 #include "spank/job/job.h"
 
+/* How long a credential is known to a node after its job has left. */
+#define CREDENTIAL_S 120
+#define MARGIN_S 3
+
 static int complain(char *error, size_t len, const char *action)
 {
 	snprintf(error, len, "%s: %s", action,
@@ -148,18 +152,29 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 	return err;
 }
 
-int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len)
+/* AuthInfo=...,cred_expire=SECONDS */
+static unsigned int credential_s(const char *auth_info)
+{
+	const char *text = auth_info ? strstr(auth_info, "cred_expire=") : NULL;
+
+	return text ? (unsigned int)atoi(text + strlen("cred_expire="))
+		    : CREDENTIAL_S;
+}
+
+int tm_cluster_times(struct tm_job_request *r)
 {
 	slurm_conf_t *conf = NULL;
 	uint64_t limit_s;
 
 	if (slurm_load_ctl_conf(0, &conf))
-		return complain(error, len,
+		return complain(r->error, sizeof(r->error),
 				"ask the controller for its configuration");
 	/* For the donors' nodes, and once more for their servers. */
 	limit_s = conf->prolog_epilog_timeout / 2;
-	if (conf->prolog_epilog_timeout != NO_VAL16 && *wait_s >= limit_s)
-		*wait_s = limit_s > 2 ? limit_s - 2 : 1;
+	if (conf->prolog_epilog_timeout != NO_VAL16 &&
+	    r->conf.wait_s >= limit_s)
+		r->conf.wait_s = limit_s > 2 ? limit_s - 2 : 1;
+	r->pause_s = credential_s(conf->authinfo) + MARGIN_S;
 	slurm_free_ctl_conf(conf);
 	return 0;
 }

@@ -251,14 +251,14 @@ static int await(struct wait *w)
 
 /* ---- back to the queue --------------------------------------------------- */
 
-/* Between a half and one and a half of WaitTime from now. */
+/* As soon as it may, or up to WaitTime later: not all at once. */
 static time_t choose_time(const struct tm_job_request *r)
 {
 	unsigned int random = 0;
 
 	if (getrandom(&random, sizeof(random), 0) < 0)
 		random = (unsigned int)getpid();
-	return time(NULL) + 2 + (time_t)(r->conf.wait_s / 2) +
+	return time(NULL) + r->pause_s +
 	       (time_t)(random % (r->conf.wait_s + 1));
 }
 

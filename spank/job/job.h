@@ -38,6 +38,8 @@
  *	job's first component; that of the donors' job, where there is one
  * @lenders: components that lend, "1,2"; NULL: a job of its own does
  * @node: this node's name in Slurm
+ * @pause_s: that a job has to stay in the queue: a node that knows its old
+ *	credential may leave out the prolog
  * @task: a process in the job's cgroup, for the donor
  */
 struct tm_job_request {
@@ -47,6 +49,7 @@ struct tm_job_request {
 	const char *partition, *node, *conf_path, *lenders;
 	struct tm_conf conf;
 	bool donor, dry_run;
+	unsigned int pause_s;
 	pid_t task;
 	char error[512]; /* what is wrong with it, found while it was read */
 };
@@ -185,11 +188,12 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 int tm_cluster_has(uint32_t job, const char *node);
 
 /**
- * tm_cluster_limit_wait() - to what Slurm lets a prolog take
+ * tm_cluster_times() - what Slurm's configuration leaves the request
  *
- * One that takes longer would drain its node. Returns 0, or -errno with @error.
+ * A prolog that takes longer than it may would drain its node. Returns 0, or
+ * -errno with the request's error.
  */
-int tm_cluster_limit_wait(uint64_t *wait_s, char *error, size_t len);
+int tm_cluster_times(struct tm_job_request *request);
 
 /* ---- companion.c --------------------------------------------------------- */
 

@@ -116,8 +116,7 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 	const struct tm_conf *conf = &r->conf;
 	int err;
 
-	err = tm_cluster_limit_wait(&r->conf.wait_s, r->error,
-				    sizeof(r->error));
+	err = tm_cluster_times(r);
 	if (!err)
 		err = await_components(r, &job);
 	r->restart = job.restart;

@@ -142,7 +142,6 @@ static int poll_donors(const struct tm_job_request *r,
 	char why[256] = "";
 
 	for (;;) {
-		round++;
 		for (i = 0; i < job->nr_donors; i++) {
 			if (ready[i] ||
 			    try_donor(r, &job->donor[i],
@@ -154,9 +153,10 @@ static int poll_donors(const struct tm_job_request *r,
 		}
 		if (!left)
 			return 0;
-		if (now_ms() >= deadline && round >= ALL_PORTS_ROUNDS)
+		if (now_ms() >= deadline)
 			break;
 		nanosleep(&pause, NULL);
+		round++;
 	}
 	say_missing(job, ready, why, result->error, sizeof(result->error));
 	return -ETIMEDOUT;
