@@ -14,12 +14,14 @@ import signal
 import socket
 import struct
 import sys
+import time
 from errno import EIO, EPROTO
 
 CONTROL, FOLDER, NAME = "/dev/teramem-control", "/dev/teramem/", "liars"
 BLOCK, EXTENT, LOCAL = 64 << 10, 4 << 20, 16
 BLOCKS = 32
 PATIENCE_S = 60
+LOG_PAUSE_S = 1.5  # the kernel's log takes ten lines of a kind in five seconds
 RESERVE, RELEASE, READ, WRITE, DISCARD, PING, BYE = 5, 6, 7, 8, 9, 10, 12
 BROKEN, LOST = 1, 2
 HEADER = struct.Struct("<IBBHQIIQQ24s")  # magic type flags status id epoch ...
@@ -241,6 +243,7 @@ def start():
 def lied(space, log, name, kind=BROKEN):
     """A liar takes over, and the program reads: what the agent is told."""
     text, lie = LIES[name]
+    time.sleep(LOG_PAUSE_S)
     space.disconnect()
     check(space.event()[0] == BROKEN, f"{name}: the server before is gone")
     log_lines(log, "")
