@@ -172,6 +172,7 @@ void tm_pager_server_lost(struct tm_lane *lane, unsigned int server)
 {
 	/* nothing else: this may be in the midst of another entry point */
 	tm_place_server_lost(lane->pager->place, server);
+	tm_store_release(&lane->pager->losses, 1);
 }
 
 void tm_pager_limit_set(struct tm_pager *p, u32 frames)
@@ -258,6 +259,18 @@ static void stall_check(struct tm_lane *lane)
 	}
 }
 
+/* Who waits for room for bytes that are gone need not wait any longer. */
+static void losses_tell(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+
+	if (tm_likely(!tm_load_relaxed(&p->losses)) ||
+	    !tm_cas(&p->losses, 1, 0))
+		return;
+	tm_queue_lose(lane);
+	tm_lane_finish(lane);
+}
+
 static void extents_release(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
@@ -293,6 +306,7 @@ bool tm_pager_balance(struct tm_lane *lane)
 	tm_reserve_extents(lane);
 	more = tm_reclaim(lane);
 	tm_lane_finish(lane);
+	losses_tell(lane);
 	stall_check(lane);
 	extents_release(lane);
 	return more || wait_is_short(lane);

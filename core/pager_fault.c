@@ -105,6 +105,31 @@ bool tm_queue_serve(struct tm_lane *lane, u32 frame)
 	return false;
 }
 
+void tm_queue_lose(struct tm_lane *lane)
+{
+	struct tm_pager *p = lane->pager;
+	u32 i, nr;
+
+	for (i = 0; i < p->nr_shards; i++) {
+		struct tm_shard *shard = &p->shard[i];
+		struct tm_ref b;
+
+		tm_lock_acquire(&shard->lock);
+		/* once round; others may take some while it is not locked */
+		for (nr = shard->queue_nr; nr && shard->queue_nr; nr--) {
+			b = queue_pop(p, shard);
+			if (!(b.e->flags & TM_BLOCK_COPY) ||
+			    tm_block_copied(p, b.e, b.e->flags)) {
+				queue_push(p, &b, b.e->since_ns);
+				continue;
+			}
+			tm_block_lose(lane, &b, -EIO);
+			tm_lock_acquire(&shard->lock);
+		}
+		tm_lock_release(&shard->lock);
+	}
+}
+
 void tm_queue_expire(struct tm_lane *lane, u64 ns)
 {
 	struct tm_pager *p = lane->pager;

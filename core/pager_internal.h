@@ -110,6 +110,7 @@ struct tm_pager {
 	u32 waiting;   /* faults in the shards' queues */
 	u32 reclaim;   /* background eviction is on */
 	u32 refused;   /* a store failed, and no frame was freed since */
+	u32 losses;    /* a server was lost, and its waiting faults not told */
 	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
@@ -214,6 +215,9 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 
 /** tm_queue_serve() - give @frame to a waiting fault; false if there is none */
 bool tm_queue_serve(struct tm_lane *lane, u32 frame);
+
+/** tm_queue_lose() - fail those whose only copy is gone */
+void tm_queue_lose(struct tm_lane *lane);
 
 /** tm_queue_expire() - fail those that have waited since before @ns */
 void tm_queue_expire(struct tm_lane *lane, u64 ns);

@@ -182,6 +182,30 @@ static void everything_lost_stalls_then_fails(void **state)
 	w_destroy(w);
 }
 
+/* Not after the stall time, though no frame will ever be free. */
+static void waits_for_lost_bytes_end(void **state)
+{
+	struct world *w = w_create(w_defaults());
+	u64 i, k, value = 1;
+
+	fill(w, 0, 40);
+	for (i = 300; !usage(w).waiting_faults; i++)
+		if (fault(w, i, true) == TM_FAULT_DONE)
+			w_access(w, i, true, &value);
+	/* the first that is not cached */
+	for (k = 0; fault(w, k, false) == TM_FAULT_DONE; k++)
+		;
+	assert_int_equal(usage(w).waiting_faults, 2);
+	lose_server(w, 0);
+	lose_server(w, 1);
+	w_drain(w, 0);
+	assert_true(w_failed(w, k));
+	assert_int_equal(w->last_error, -EIO);
+	assert_false(w_failed(w, i - 1));
+	assert_int_equal(usage(w).waiting_faults, 1);
+	w_destroy(w);
+}
+
 static void full_servers_still_take_their_own(void **state)
 {
 	struct world *w = w_create(w_defaults());
@@ -477,6 +501,7 @@ int main(void)
 		cmocka_unit_test(server_lost_with_only_copies),
 		cmocka_unit_test(server_lost_while_fetching),
 		cmocka_unit_test(everything_lost_stalls_then_fails),
+		cmocka_unit_test(waits_for_lost_bytes_end),
 		cmocka_unit_test(full_servers_still_take_their_own),
 		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
