@@ -42,14 +42,17 @@ static char *device_path(uint32_t job, char path[PATH_MAX])
 	return path;
 }
 
-/* Readable once the job's folder is gone. */
+/*
+ * Readable once the job's folder is being removed: files go from there only
+ * then. The folder itself is not gone before we are, who have our log in it.
+ */
 static int watch_folder(uint32_t job)
 {
 	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), err;
 	char path[PATH_MAX];
 
 	if (fd >= 0 && inotify_add_watch(fd, tm_job_folder_path(job, "", path),
-					 IN_DELETE_SELF | IN_ONLYDIR) >= 0)
+					 IN_DELETE | IN_ONLYDIR) >= 0)
 		return fd;
 	err = -errno;
 	if (fd >= 0)
@@ -163,21 +166,30 @@ int tm_agent_start(struct tm_job_request *r, const struct tm_map *map,
 	return err;
 }
 
+bool tm_agent_has_space(uint32_t job)
+{
+	char device[PATH_MAX];
+
+	return !access(device_path(job, device), F_OK);
+}
+
 void tm_agent_ended(uint32_t job)
 {
 	const struct timespec pause = {0, END_PAUSE_NS};
-	char device[PATH_MAX];
 	unsigned int tries = END_TRIES;
+	char device[PATH_MAX];
 
-	if (access(device_path(job, device), F_OK))
-		return;
 	/* The agent has seen that the folder is gone, or will at once. */
-	while (--tries && !access(device, F_OK))
+	while (--tries && tm_agent_has_space(job))
 		nanosleep(&pause, NULL);
-	if (tries)
-		tm_module_unload();
-	else
+	if (!tries)
 		tm_warn("job %" PRIu32 ": %s is still there: a process of the "
 			"job uses it",
-			job, device);
+			job, device_path(job, device));
+	/* Until the agent has let go of it, or another job has a space. */
+	while (tries-- && access(TM_SPACE_DEVICE_FOLDER, F_OK) &&
+	       !access(TM_CONTROL_DEVICE, F_OK)) {
+		tm_module_unload();
+		nanosleep(&pause, NULL);
+	}
 }

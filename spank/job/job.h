@@ -113,6 +113,9 @@ void tm_process_end_all(uint32_t job, int folder, bool dry_run,
 int tm_agent_start(struct tm_job_request *request, const struct tm_map *map,
 		   char device[PATH_MAX]);
 
+/** tm_agent_has_space() - it was started, and its space is still there */
+bool tm_agent_has_space(uint32_t job);
+
 /** tm_agent_ended() - after the folder was removed: the last drops the module
  */
 void tm_agent_ended(uint32_t job);

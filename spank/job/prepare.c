@@ -264,8 +264,11 @@ int tm_prolog(struct tm_job_request *r)
 
 int tm_epilog(struct tm_job_request *r)
 {
+	bool has_space = tm_agent_has_space(r->job);
+
 	tm_companion_end(r->job);
 	tm_job_folder_remove(r->job);
-	tm_agent_ended(r->job);
+	if (has_space)
+		tm_agent_ended(r->job);
 	return 0;
 }
