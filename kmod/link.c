@@ -46,7 +46,7 @@ void tm_link_enqueue(struct tm_link *link, struct tm_link_request *request)
 	link->free = slot->next;
 	slot->request = request;
 	slot->id = ++link->sequence << TM_LINK_ID_INDEX_BITS | index;
-	slot->sent = slot->resent = false;
+	slot->sent = false;
 	slot->next = TM_LINK_NONE;
 	slot->prev = link->tail;
 	if (link->tail == TM_LINK_NONE)
@@ -111,7 +111,6 @@ void tm_link_rewind(struct tm_link *link)
 	for (i = link->head; i != TM_LINK_NONE; i = link->slots[i].next) {
 		struct tm_link_slot *slot = &link->slots[i];
 
-		slot->resent |= slot->sent;
 		slot->sent = false;
 		encode(link, slot);
 	}

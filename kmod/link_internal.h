@@ -26,13 +26,12 @@
  * @next: in the order of submission, or the next free one
  * @prev: in the order of submission
  * @sent: to the last byte, so that a reply may come
- * @resent: it was sent over a former connection, too
  * @id: on the wire: a number that never comes again, and the slot's index
  */
 struct tm_link_slot {
 	struct tm_link_request *request;
 	u32 next, prev;
-	bool sent, resent;
+	bool sent;
 	u64 id;
 	struct tm_wire_header header;
 };

@@ -46,8 +46,6 @@ static struct tm_link_slot *identify(struct tm_link *link, struct tm_msg *msg,
 static void accept_reply(struct tm_link *link, struct tm_link_slot *slot,
 			 const struct tm_msg *msg)
 {
-	int err = tm_status_errno(msg->status);
-
 	if (msg->length) {
 		link->rx_slot = slot;
 		link->rx_done = 0;
@@ -61,10 +59,7 @@ static void accept_reply(struct tm_link *link, struct tm_link_slot *slot,
 	if (msg->type != TM_WIRE_PING)
 		link->progress = link->heard;
 	link->barren = 0;
-	/* The first time, the reply got lost. */
-	if (slot->resent && msg->type == TM_WIRE_RELEASE && err == -EFAULT)
-		err = 0;
-	tm_link_finish(link, slot, err);
+	tm_link_finish(link, slot, tm_status_errno(msg->status));
 }
 
 /* The rest of the header, or of the payload. Bytes received, or -errno. */
