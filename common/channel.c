@@ -84,6 +84,7 @@ void tm_channel_init(struct tm_channel *channel, struct tm_session *session,
 	channel->dial.fd = -1;
 	channel->slots = slots;
 	channel->nr_slots = nr_slots;
+	channel->heart.timeout = session->timeout_ns;
 	channel->head = channel->tail = channel->unsent = TM_SLOT_NONE;
 	for (i = 0; i < nr_slots; i++)
 		slots[i].next = i + 1 < nr_slots ? i + 1 : TM_SLOT_NONE;
@@ -122,14 +123,14 @@ int tm_channel_submit(struct tm_channel *channel, struct tm_request *request)
 	    channel->reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
 	if (tm_channel_under_way(channel) == channel->reserves)
-		channel->progress_ns = tm_channel_now();
+		channel->heart.progress = tm_channel_now();
 	tm_channel_enqueue(channel, request);
 	return 0;
 }
 
 unsigned int tm_channel_under_way(const struct tm_channel *channel)
 {
-	return channel->under_way - channel->ping_under_way;
+	return channel->under_way - channel->heart.ping_under_way;
 }
 
 void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,

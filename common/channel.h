@@ -13,6 +13,7 @@
 
 #include "common/dial.h"
 #include "common/session.h"
+#include "core/heartbeat.h"
 
 #define TM_SLOT_NONE (~(u32)0)
 #define TM_ID_INDEX_BITS 16
@@ -78,18 +79,12 @@ struct tm_channel {
 	size_t rx_done;
 
 	struct tm_request ping;
-	bool ping_under_way;
+	struct tm_heartbeat heart;
 	int completions;
-	u64 heard_ns;	 /* last sign of life */
-	u64 ping_ns;	 /* last ping queued */
-	u64 progress_ns; /* last payload or completion, or first request */
 
 	u64 retry_ns;
-	u64 give_up_ns;
-	unsigned int refusals;	 /* since the connection broke */
-	unsigned int violations; /* ever */
-	unsigned int barren;	 /* connections that brought nothing */
-	char why[320];		 /* it broke */
+	unsigned int refusals; /* since the connection broke */
+	char why[320];	       /* it broke */
 
 	struct tm_dial dial;
 	struct iovec tx_vec[TM_CHANNEL_VECTORS];

@@ -99,8 +99,8 @@ static void accept_reply(struct tm_channel *channel, struct tm_slot *slot,
 	}
 	/* Answered pings must not hide requests that are not. */
 	if (msg->type != TM_WIRE_PING)
-		channel->progress_ns = channel->heard_ns;
-	channel->barren = 0;
+		channel->heart.progress = channel->heart.heard;
+	channel->heart.barren = 0;
 	tm_channel_finish(channel, slot, tm_status_errno(msg->status));
 }
 
@@ -110,13 +110,13 @@ static size_t advance(struct tm_channel *channel, size_t bytes)
 	struct tm_slot *slot = channel->rx_slot;
 	size_t left = slot->request->bytes - channel->rx_done;
 
-	channel->progress_ns = channel->heard_ns;
+	channel->heart.progress = channel->heart.heard;
 	if (bytes < left) {
 		channel->rx_done += bytes;
 		return bytes;
 	}
 	channel->rx_slot = NULL;
-	channel->barren = 0;
+	channel->heart.barren = 0;
 	tm_channel_finish(channel, slot, 0);
 	return left;
 }
@@ -262,7 +262,7 @@ void tm_channel_receive(struct tm_channel *channel)
 					strerrordesc_np(errno));
 		if (n < 0)
 			return;
-		channel->heard_ns = tm_channel_now();
+		channel->heart.heard = tm_channel_now();
 		if (take(channel, nr, n, &why))
 			return tm_channel_drop(channel, -EPROTO, why);
 		total += n;

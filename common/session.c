@@ -60,6 +60,7 @@ static struct tm_session *allocate(const struct tm_session_config *config)
 	if (!session)
 		return NULL;
 	session->bytes = bytes;
+	session->timeout_ns = config->timeout_ms * 1000000ull;
 	session->nr_channels = config->nr_channels;
 	tm_lock_init(&session->lock);
 	slots = (void *)((char *)session->channels + channels);
@@ -106,7 +107,6 @@ int tm_session_open(const struct tm_session_config *config,
 	}
 	session->ops = ops;
 	session->ctx = ctx;
-	session->timeout_ns = config->timeout_ms * 1000000ull;
 	snprintf(session->name, sizeof(session->name), "%s",
 		 config->server->address);
 	err = tm_connect_prepare(&session->target, config->server, config->job,

@@ -71,14 +71,14 @@ int tm_link_submit(struct tm_link *link, struct tm_link_request *request)
 	    link->reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
 	if (tm_link_under_way(link) == link->reserves)
-		link->progress = jiffies;
+		link->heart.progress = tm_link_now();
 	tm_link_enqueue(link, request);
 	return 0;
 }
 
 unsigned int tm_link_under_way(const struct tm_link *link)
 {
-	return link->under_way - link->ping_under_way;
+	return link->under_way - link->heart.ping_under_way;
 }
 
 void tm_link_finish(struct tm_link *link, struct tm_link_slot *slot, int err)
@@ -228,6 +228,7 @@ int tm_link_create(const struct tm_link_config *config, struct tm_link **result)
 	}
 	link->config = *config;
 	spin_lock_init(&link->lock);
+	link->heart.timeout = (u64)config->timeout_ms * NSEC_PER_MSEC;
 	link->nr_slots = nr_slots;
 	link->head = link->tail = link->unsent = TM_LINK_NONE;
 	for (i = 0; i < nr_slots; i++)

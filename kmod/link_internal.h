@@ -11,12 +11,13 @@
 #ifndef TM_KMOD_LINK_INTERNAL_H
 #define TM_KMOD_LINK_INTERNAL_H
 
-#include <linux/jiffies.h>
 #include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/spinlock.h>
+#include <linux/timekeeping.h>
 #include <linux/wait.h>
 
+#include "core/heartbeat.h"
 #include "kmod/link.h"
 
 #define TM_LINK_ID_INDEX_BITS 16
@@ -53,12 +54,6 @@ struct tm_link_slot {
  * @tx_done: bytes of it (header and payload) that are
  * @tx_full: the socket takes nothing more until an event
  * @rx_slot: whose payload is being received, @rx_done bytes of it so far
- * @heard: last sign of life (jiffies, as all times here)
- * @pinged: last ping queued
- * @progress: last payload or completion, or first request
- * @give_up: without a connection until then, the server is lost
- * @barren: connections in a row that brought nothing
- * @violations: lies in the life of the link
  */
 struct tm_link {
 	struct tm_link_config config;
@@ -89,16 +84,15 @@ struct tm_link {
 	size_t rx_done;
 
 	struct tm_link_request ping;
-	bool ping_under_way;
+	struct tm_heartbeat heart;
 	int completions;
-	unsigned long heard, pinged, progress, give_up;
-	unsigned int barren, violations;
 	u64 reconnects;
 };
 
-static inline unsigned long tm_link_timeout(const struct tm_link *link)
+/* Monotonic ns, cheap: as coarse as jiffies. */
+static inline u64 tm_link_now(void)
 {
-	return msecs_to_jiffies(link->config.timeout_ms);
+	return ktime_get_coarse_ns();
 }
 
 /* Payload bytes that go with the request, and with a successful reply. */

@@ -57,8 +57,8 @@ static void accept_reply(struct tm_link *link, struct tm_link_slot *slot,
 	}
 	/* Answered pings must not hide requests that are not. */
 	if (msg->type != TM_WIRE_PING)
-		link->progress = link->heard;
-	link->barren = 0;
+		link->heart.progress = link->heart.heard;
+	link->heart.barren = 0;
 	tm_link_finish(link, slot, tm_status_errno(msg->status));
 }
 
@@ -88,14 +88,14 @@ static int take(struct tm_link *link, size_t bytes, const char **why)
 	struct tm_link_slot *slot = link->rx_slot;
 	struct tm_msg msg;
 
-	link->heard = jiffies;
+	link->heart.heard = tm_link_now();
 	if (slot) {
-		link->progress = link->heard;
+		link->heart.progress = link->heart.heard;
 		link->rx_done += bytes;
 		if (link->rx_done < slot->request->bytes)
 			return 0;
 		link->rx_slot = NULL;
-		link->barren = 0;
+		link->heart.barren = 0;
 		tm_link_finish(link, slot, 0);
 		return 0;
 	}
