@@ -178,12 +178,12 @@ void tm_channel_keep_time(struct tm_channel *channel)
 		return;
 	err = tm_heartbeat_look(&channel->heart, tm_channel_now(),
 				tm_channel_under_way(channel),
-				channel->reserves, &why);
+				channel->calls.reserves, &why);
 	if (err < 0)
 		return tm_channel_drop(channel, err, why);
 	if (err == 0)
 		return;
-	channel->ping.kind = TM_REQUEST_PING;
+	channel->ping.type = TM_WIRE_PING;
 	channel->ping.done = ping_done;
 	channel->ping.cookie = channel;
 	tm_channel_enqueue(channel, &channel->ping);
@@ -196,7 +196,7 @@ int tm_channel_wait_ms(const struct tm_channel *channel)
 	u64 due;
 
 	if (tm_session_lost(channel->session))
-		return channel->under_way ? 0 : 1000;
+		return channel->calls.under_way ? 0 : 1000;
 	if (channel->tx_err)
 		return 0;
 	due = channel->state == TM_CHANNEL_UP

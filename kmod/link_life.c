@@ -125,14 +125,13 @@ void tm_link_adopt(struct tm_link *link)
 	spin_unlock(&link->lock);
 	if (sock) {
 		link->sock = sock;
-		link->reconnects += link->epoch != 0;
-		link->epoch = epoch;
+		link->reconnects += link->calls.epoch != 0;
 		tm_heartbeat_up(&link->heart, tm_link_now());
 		sock->sk->sk_allocation = GFP_NOIO;
 		init_waitqueue_func_entry(&link->wait, socket_event);
 		init_poll_funcptr(&link->poll, socket_hook);
 		vfs_poll(sock->file, &link->poll);
-		tm_link_rewind(link);
+		tm_link_rewind(link, epoch);
 	}
 	if (lose_err)
 		lose(link, lose_err, "the agent gave it up");
@@ -168,7 +167,8 @@ static void keep_connection(struct tm_link *link)
 	int err;
 
 	err = tm_heartbeat_look(&link->heart, tm_link_now(),
-				tm_link_under_way(link), link->reserves, &why);
+				tm_link_under_way(link), link->calls.reserves,
+				&why);
 	if (err < 0)
 		return tm_link_drop(link, err, why);
 	if (err == 0)
@@ -182,7 +182,7 @@ static void keep_connection(struct tm_link *link)
 /* Whether a connection broke and was not replaced yet. */
 static bool orphaned(const struct tm_link *link)
 {
-	return !link->lost && !link->sock && link->epoch;
+	return !link->lost && !link->sock && link->calls.epoch;
 }
 
 void tm_link_keep_time(struct tm_link *link)

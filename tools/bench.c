@@ -39,15 +39,14 @@ struct bench {
 static const struct pair {
 	const char *name;
 	const char *mode; /* of bench-paging */
-	enum tm_request_kind kind;
+	enum tm_wire_type type;
 	uint32_t block_bytes;
 	unsigned int depth;
 	bool random;
 } pairs[] = {
-	{"sequential read", "read", TM_REQUEST_READ, 0, DEPTH, false},
-	{"random read 4K", "random", TM_REQUEST_READ, RANDOM_BLOCK_BYTES, 1,
-	 true},
-	{"sequential write", "write", TM_REQUEST_WRITE, 0, DEPTH, false},
+	{"sequential read", "read", TM_WIRE_READ, 0, DEPTH, false},
+	{"random read 4K", "random", TM_WIRE_READ, RANDOM_BLOCK_BYTES, 1, true},
+	{"sequential write", "write", TM_WIRE_WRITE, 0, DEPTH, false},
 };
 #define NR_PAIRS (sizeof(pairs) / sizeof(*pairs))
 
@@ -91,7 +90,7 @@ static int measure_raw(const struct bench *b, const struct pair *pair,
 		.depth = DEPTH,
 	};
 	const struct tm_rawbench params = {
-		.kind = pair->kind,
+		.type = pair->type,
 		.block_bytes = block_of(b, pair),
 		.depth = pair->depth,
 		.span_bytes = b->map.size_bytes,

@@ -116,7 +116,7 @@ static void content_over_cuts(void **state)
 
 static void reserve_and_discard(void **state)
 {
-	struct tm_request r = {.kind = TM_REQUEST_RESERVE};
+	struct tm_request r = {.type = TM_WIRE_RESERVE};
 	struct tm_channel *channel;
 	struct tm_session *session;
 	struct load_outcome o = {0};
@@ -133,14 +133,14 @@ static void reserve_and_discard(void **state)
 
 	memset(peer.memory, 0x55, 8192);
 	r = (struct tm_request){
-		.kind = TM_REQUEST_DISCARD,
+		.type = TM_WIRE_DISCARD,
 		.addr = 4096,
 		.bytes = 4096,
 	};
 	assert_int_equal(tm_channel_call(channel, &r), 0);
 	assert_int_equal(peer.memory[4095], 0x55);
 	assert_int_equal(peer.memory[4096], 0);
-	r = (struct tm_request){.kind = TM_REQUEST_PING};
+	r = (struct tm_request){.type = TM_WIRE_PING};
 	assert_int_equal(tm_channel_call(channel, &r), 0);
 	tm_session_close(session);
 	peer_stop(&peer);
@@ -198,7 +198,7 @@ static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 {
 	struct tm_session *session;
 	struct tm_channel *channel;
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	struct load_outcome o = {0};
 	struct load *load = load_create(0, &o);
 	struct peer peer;
@@ -297,7 +297,7 @@ static void idle(void **state)
 
 static void grace_over(void **state)
 {
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	struct tm_session *session;
 	struct load_outcome o = {0};
 	struct peer peer;
@@ -327,7 +327,7 @@ struct lane {
 static void *lane_run(void *arg)
 {
 	struct lane *lane = arg;
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 
 	do {
 		lane->err = tm_channel_call(lane->channel, &r);
