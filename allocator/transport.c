@@ -9,15 +9,6 @@
  */
 #include "allocator/engine_internal.h"
 
-/*
- * Requests besides the pager's I/O: a channel's RESERVEs, which always find
- * one, and these. DISCARD tells the server what it would learn from the next
- * store or the extent's release anyway, so it gives way to RELEASE when there
- * are many.
- */
-#define CONTROL_REQUESTS 256
-#define CONTROL_KEPT 64 /* that no DISCARD may use */
-
 #define TRANSPORT_WHY_BYTES 512
 #define REFUSED_LOG_NS (60ull * 1000000000)
 
@@ -32,8 +23,7 @@ struct tm_transport_request {
 
 static unsigned int lane_requests(const struct tm_uffd_engine *e)
 {
-	return e->io_depth + e->map.nr_servers * TM_PROTO_RESERVES_MAX +
-	       CONTROL_REQUESTS;
+	return e->io_depth + tm_upkeep_max(e->map.nr_servers);
 }
 
 static void server_lost(void *ctx, struct tm_session *session, const char *why)
@@ -127,7 +117,9 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 		lane->requests[nr].next = lane->free_request;
 		lane->free_request = &lane->requests[nr];
 	}
-	lane->nr_control = 0;
+	lane->upkeep = (struct tm_upkeep){
+		.nr_servers = lane->engine->map.nr_servers,
+	};
 	return 0;
 }
 
@@ -172,19 +164,10 @@ static void complete(struct tm_transport_request *r, int err)
 	case TM_WIRE_RESERVE:
 		if (err)
 			tm_store_relaxed(&lane->engine->full[server], true);
-		lane->reserve_ends = true;
-		tm_pager_reserved(lane->pager, server, request.addr,
-				  request.bytes, err ? -ENOMEM : 0);
-		lane->reserve_ends = false;
-		break;
-	case TM_WIRE_DISCARD:
-		tm_pager_discarded(lane->pager, server, request.addr,
-				   request.bytes);
-		break;
-	default:
 		break;
 	}
-	lane->nr_control--;
+	tm_upkeep_end(&lane->upkeep, lane->pager, request.type, server,
+		      request.addr, request.bytes, err);
 }
 
 static void request_done(struct tm_request *request, int err)
@@ -199,8 +182,7 @@ static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
 {
 	struct tm_transport_request *r = lane->free_request;
 
-	if (!r)
-		return NULL;
+	TM_BUG_ON(!r);
 	lane->free_request = r->next;
 	r->server = server;
 	r->io = NULL;
@@ -249,7 +231,6 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 	/* The pager has no more than io_depth blocks under way. */
 	r = request_get(lane, type, io->server, io->addr,
 			(u64)io->nr << e->block_shift);
-	TM_BUG_ON(!r);
 	r->io = io;
 	r->request.nr_iov = io->nr;
 	for (unsigned int i = 0; i < io->nr; i++) {
@@ -289,19 +270,10 @@ static bool control(struct tm_uffd_engine *e, struct tm_lane *pager_lane,
 		    u64 bytes)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, pager_lane);
-	struct tm_transport_request *r = NULL;
-	unsigned int limit = CONTROL_REQUESTS;
 
-	if (type == TM_WIRE_RESERVE)
-		limit += e->map.nr_servers * TM_PROTO_RESERVES_MAX;
-	else if (type == TM_WIRE_DISCARD)
-		limit -= CONTROL_KEPT;
-	if (lane->nr_control < limit || lane->reserve_ends)
-		r = request_get(lane, type, (u16)server, addr, bytes);
-	if (!r)
+	if (!tm_upkeep_start(&lane->upkeep, type))
 		return false;
-	lane->nr_control++;
-	submit(r);
+	submit(request_get(lane, type, (u16)server, addr, bytes));
 	return true;
 }
 
