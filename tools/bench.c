@@ -365,11 +365,8 @@ static int parse(int argc, char **argv, struct bench *b, bool *json)
 			return tm_option_unknown(key, argv, "bench");
 		}
 	}
-	if (!err && optind < argc) {
-		tm_err("bench: %s: not expected (see teramem bench --help)",
-		       argv[optind]);
-		err = -EINVAL;
-	}
+	if (!err)
+		err = tm_option_rest(argc, argv, "bench");
 	if (!map->local_bytes)
 		map->local_bytes = map->size_bytes / 8;
 	return err ? err : tm_option_map(&b->options);
@@ -404,5 +401,5 @@ int tm_bench_main(int argc, char **argv)
 		print_json(&b, results);
 	else
 		print_table(&b, results);
-	return 0;
+	return tm_written("bench", 0);
 }
