@@ -257,6 +257,15 @@ static void silence(void **state)
 	ends(PEER_PINGS_ONLY, 15 * TIMEOUT_MS, "requests unanswered");
 }
 
+static int turn(struct tm_channel *channel)
+{
+	struct pollfd p = {0};
+
+	p.fd = tm_channel_fd(channel, &p.events);
+	poll(&p, 1, tm_channel_wait_ms(channel));
+	return tm_channel_process(channel);
+}
+
 /* An idle channel stays up, by pings, and notices a server that is gone. */
 static void idle(void **state)
 {
@@ -269,27 +278,15 @@ static void idle(void **state)
 	peer_start(&peer, PEER_HONEST);
 	session = open_session(&peer, 1, &o);
 	channel = tm_session_channel(session, 0);
-	for (start = load_now_ms(); load_now_ms() - start < timeout_ms;) {
-		struct pollfd p = {0};
-
-		p.fd = tm_channel_fd(channel, &p.events);
-
-		poll(&p, 1, tm_channel_wait_ms(channel));
-		assert_int_equal(tm_channel_process(channel), 0);
-	}
+	for (start = load_now_ms(); load_now_ms() - start < timeout_ms;)
+		assert_int_equal(turn(channel), 0);
 	assert_int_equal(o.lost, 0);
 	assert_int_equal(o.renewed, 0);
 
 	peer_stop(&peer);
 	for (start = load_now_ms();
-	     !o.lost && load_now_ms() - start < 2 * timeout_ms;) {
-		struct pollfd p = {0};
-
-		p.fd = tm_channel_fd(channel, &p.events);
-
-		poll(&p, 1, tm_channel_wait_ms(channel));
-		tm_channel_process(channel);
-	}
+	     !o.lost && load_now_ms() - start < 2 * timeout_ms;)
+		turn(channel);
 	assert_int_equal(o.lost, 1);
 	assert_true(load_now_ms() - start < timeout_ms);
 	tm_session_close(session);
