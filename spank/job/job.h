@@ -65,7 +65,9 @@ int tm_cleanup(struct tm_job_request *request);
 /** tm_sweep() - what is left of jobs that are gone, but for @job's */
 void tm_sweep(uint32_t job);
 
-/* ---- detach.c ------------------------------------------------------------ */
+/* ---- process.c ----------------------------------------------------------- */
+
+#define TM_PROCESS_NAME_MAX 16
 
 /**
  * struct tm_detached - files in the job's folder, open
@@ -75,23 +77,16 @@ struct tm_detached {
 };
 
 /**
- * tm_detach() - go on as a process of the job, still as root
+ * tm_process_detach() - go on as a process of the job, still as root
  *
  * Returns 0 there, 1 in the process that called it, or -errno after it said so.
  */
-int tm_detach(const struct tm_job_request *request,
-	      struct tm_detached *detached);
+int tm_process_detach(const struct tm_job_request *request,
+		      struct tm_detached *detached);
 
-/* ---- process.c ----------------------------------------------------------- */
-
-#define TM_PROCESS_NAME_MAX 16
-
-/** tm_process_file() - for tm_process_add(); a descriptor, or -errno, said so
+/** tm_process_add() - it belongs to the job, on record from now on; 0 or -errno
  */
-int tm_process_file(uint32_t job);
-
-/** tm_process_add() - it belongs to the job; 0 or -errno */
-int tm_process_add(int file, pid_t pid);
+int tm_process_add(int processes, pid_t pid);
 
 /**
  * tm_process_end_all() - those on record, if they are what they were then
@@ -133,6 +128,9 @@ void tm_job_folder_empty(int fd);
 
 /** tm_job_folder_path() - of a file in it; returns @path */
 char *tm_job_folder_path(uint32_t job, const char *name, char path[PATH_MAX]);
+
+/** tm_job_folder_append() - to a file; a descriptor, or -errno, said so */
+int tm_job_folder_append(uint32_t job, const char *name, mode_t mode);
 
 /** tm_job_folder_write() - a new file, whole or not at all; 0 or -errno */
 int tm_job_folder_write(uint32_t job, const char *name, const char *text);

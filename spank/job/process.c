@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The processes that a job has from us on this node, written down so that they
- * can be ended by whoever finds the job gone. A number alone says nothing, it
+ * The processes that a job has from us on this node: in its cgroups, with their
+ * messages in its folder, and written down so that they can be ended by whoever
+ * finds the job gone. A number alone says nothing, it
  * may be another process's by now: so its start time is kept with it, and what
  * it runs is looked at.
  */
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -40,21 +42,7 @@ static int read_birth(pid_t pid, uint64_t *birth)
 	return field && sscanf(field, " %" SCNu64, birth) == 1 ? 0 : -ESRCH;
 }
 
-int tm_process_file(uint32_t job)
-{
-	char path[PATH_MAX];
-	int fd = open(tm_job_folder_path(job, "processes", path),
-		      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-		      0600);
-
-	if (fd >= 0)
-		return fd;
-	fd = -errno;
-	tm_err("open %s: %s", path, strerror(errno));
-	return fd;
-}
-
-int tm_process_add(int file, pid_t pid)
+int tm_process_add(int processes, pid_t pid)
 {
 	uint64_t birth;
 	char line[64];
@@ -63,7 +51,34 @@ int tm_process_add(int file, pid_t pid)
 	if (err)
 		return err;
 	len = snprintf(line, sizeof(line), "%d %" PRIu64 "\n", (int)pid, birth);
-	return write(file, line, (size_t)len) == len ? 0 : -EIO;
+	return write(processes, line, (size_t)len) == len ? 0 : -EIO;
+}
+
+/* Away from the step, which must neither wait for it nor count it as a child. */
+int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
+{
+	int err;
+	pid_t pid;
+
+	d->log = tm_job_folder_append(r->job, "log", 0644);
+	if (d->log < 0)
+		return d->log;
+	d->processes = tm_job_folder_append(r->job, "processes", 0600);
+	if (d->processes < 0)
+		return d->processes;
+	pid = fork();
+	if (pid)
+		return pid < 0 ? -EAGAIN : 1;
+	setsid();
+	openlog("teramem-job", LOG_PID, LOG_DAEMON);
+	dup2(d->log, STDOUT_FILENO);
+	dup2(d->log, STDERR_FILENO);
+	err = tm_process_add(d->processes, getpid());
+	if (!err)
+		err = tm_cgroup_join(r->task, r->job);
+	if (err)
+		tm_err("job %" PRIu32 ": join it: %s", r->job, strerror(-err));
+	return err;
 }
 
 /* Only a program of ours is ever ended. */
