@@ -128,7 +128,10 @@ for ((i = 1; i <= count; i++)); do
 	# What is younger, the controller has not written down yet.
 	sleep 6.$((RANDOM % 10))
 	mapfile -t all < <(victims)
-	read -r what pid <<<"${all[RANDOM % ${#all[@]}]}"
+	mapfile -t whats < <(printf '%s\n' "${all[@]% *}" | sort -u)
+	what=${whats[RANDOM % ${#whats[@]}]}
+	mapfile -t all < <(printf '%s\n' "${all[@]}" | grep "^$what ")
+	pid=${all[RANDOM % ${#all[@]}]#* }
 	died[$what]=$((${died[$what]-0} + 1))
 	kill -KILL "$pid" 2>/dev/null
 	# Half of the time, Slurm is mended only after the job.
@@ -138,9 +141,13 @@ for ((i = 1; i <= count; i++)); do
 	wait_until 60 each ended_or_over
 	[ $mend = 0 ] || minicluster up >"$TMP/mend" 2>&1 ||
 		note "$(cat "$TMP/mend")"
-	# A killed slurmstepd of the batch script Slurm itself notices late.
-	[ "$what" != slurmstepd ] || wait_until 10 each over ||
-		run scancel "${job[@]}" 2>/dev/null
+	# What Slurm itself notices late or never: the end of a batch script's
+	# slurmstepd; that of srun, told to a controller that was not there.
+	case $what-$kind in
+	slurmstepd-* | slurmctld-srun | munged-srun)
+		wait_until 10 each over ||
+			run scancel "${job[@]}" 2>/dev/null ;;
+	esac
 	wait_until 60 each over
 	wait_until 30 no_servers ||
 		not_ok "kill $i, $what, $kind: no donor outlives the job"
