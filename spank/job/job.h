@@ -186,6 +186,13 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
 int tm_cluster_has(uint32_t job, const char *node);
 
 /**
+ * tm_cluster_wants() - whether this start of the job has not ended
+ *
+ * Nor has it as long as the controller does not answer: nobody can know then.
+ */
+bool tm_cluster_wants(const struct tm_job_request *request);
+
+/**
  * tm_cluster_times() - what Slurm's configuration leaves the request
  *
  * A prolog that takes longer than it may would drain its node. Returns 0, or
@@ -241,7 +248,8 @@ unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
  * tm_wait_donors() - until all serve this job; proves it as the job's user
  * @servers: receives address and capacity of each, in the order of @job
  *
- * Returns 0, or -errno with @error: "7/8 donors ready, missing n12".
+ * Returns 0, or -errno with @error: "7/8 donors ready, missing n12"; -ECANCELED
+ * when the job has ended meanwhile.
  */
 int tm_wait_donors(const struct tm_job_request *request,
 		   const struct tm_cluster_job *job, unsigned int wait_ms,
@@ -253,9 +261,15 @@ int tm_become_user(uid_t uid, gid_t gid);
 /* ---- cgroup.c ----------------------------------------------------------- */
 
 /**
+ * tm_cgroup_record() - those of the job that this process is in, for
+ * tm_cgroup_remove(); 0 or -errno
+ */
+int tm_cgroup_record(uint32_t job);
+
+/**
  * tm_cgroup_join() - those of @task, once Slurm has put it into the job's
  *
- * Returns 0, or -errno after it said so.
+ * Returns 0; -ECANCELED when the step has ended; or -errno after it said so.
  */
 int tm_cgroup_join(pid_t task, uint32_t job);
 

@@ -54,7 +54,8 @@ int tm_process_add(int processes, pid_t pid)
 	return write(processes, line, (size_t)len) == len ? 0 : -EIO;
 }
 
-/* Away from the step, which must neither wait for it nor count it as a child. */
+/* Away from the step, which must neither wait for it nor count it as a child.
+ */
 int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
 {
 	int err;
@@ -66,6 +67,13 @@ int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
 	d->processes = tm_job_folder_append(r->job, "processes", 0600);
 	if (d->processes < 0)
 		return d->processes;
+	/* While the step waits: with us in them, it cannot remove them. */
+	err = tm_cgroup_record(r->job);
+	if (err) {
+		tm_err("job %" PRIu32 ": write down its cgroups: %s", r->job,
+		       strerror(-err));
+		return err;
+	}
 	pid = fork();
 	if (pid)
 		return pid < 0 ? -EAGAIN : 1;
@@ -76,7 +84,7 @@ int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
 	err = tm_process_add(d->processes, getpid());
 	if (!err)
 		err = tm_cgroup_join(r->task, r->job);
-	if (err)
+	if (err && err != -ECANCELED)
 		tm_err("job %" PRIu32 ": join it: %s", r->job, strerror(-err));
 	return err;
 }
