@@ -27,20 +27,18 @@ cat >"$TMP/named.sh" <<-END
 	exec $TMP/pages.sh \$SLURM_JOB_NAME\${SLURM_ARRAY_TASK_ID+.}\$SLURM_ARRAY_TASK_ID 12
 END
 
-# submit KIND NAME: a job of that kind; job[NAME] is its number; of an array,
+# submit_kind KIND NAME: a job of that kind; job[NAME] is its number; of an array,
 # there are two
 declare -A job
-submit() {
-	local kind=$1 name=$2 id=
+submit_kind() {
+	local kind=$1 name=$2
 	local options=(-J "$name" --mem=150 --teramem=64M --teramem-local=20M
 		--teramem-donors=$((1 + RANDOM % 2)))
 	case $kind in
-	het) id=$(run sbatch --parsable -o "$name.out" "${options[@]}" \
-		"$TMP/named.sh" 2>"$name.err") ;;
-	input) id=$(run sbatch --parsable -o "$name.out" "${options[@]}" \
-		<"$TMP/named.sh" 2>"$name.err") ;;
-	array) id=$(run sbatch --parsable -o "$name.%a.out" --array=1-2 \
-		"${options[@]}" "$TMP/named.sh" 2>"$name.err") ;;
+	het) submit "$name" "${options[@]}" "$TMP/named.sh" ;;
+	input) submit "$name" "${options[@]}" <"$TMP/named.sh" ;;
+	array) submit "$name" -o "$name.%a.out" --array=1-2 "${options[@]}" \
+		"$TMP/named.sh" ;;
 	srun)
 		run srun "${options[@]}" "$TMP/pages.sh" "$name" 12 \
 			>"$name.out" 2>&1 &
@@ -48,7 +46,6 @@ submit() {
 		wait_until 20 queued "$name"
 		id=$(run squeue -h -n "$name" -o %A) ;;
 	esac
-	[ -n "$id" ] || note "$(cat "$name.err")"
 	job=()
 	case $kind in
 	array) job=([$name.1]=${id}_1 [$name.2]=${id}_2) ;;
@@ -94,7 +91,7 @@ ended_or_over() {
 	[ -s "$1.ended" ] || over "$1"
 }
 quiet() {
-	nothing_of && nodes_idle && [ -z "$(run squeue -h)" ]
+	nothing_of && nodes_idle && no_job
 }
 
 # verdict NAME VICTIM: what became of the job, as its program and Slurm have it
@@ -123,7 +120,7 @@ declare -A died ends
 kinds=(het srun het input het array)
 for ((i = 1; i <= count; i++)); do
 	kind=${kinds[i % ${#kinds[@]}]}
-	submit "$kind" "job$i"
+	submit_kind "$kind" "job$i"
 	wait_until 90 each begun || not_ok "job $i, $kind, begins"
 	# What is younger, the controller has not written down yet.
 	sleep 6.$((RANDOM % 10))
