@@ -28,6 +28,7 @@ name=\${1:-\$SLURM_JOB_NAME}\${SLURM_ARRAY_TASK_ID-}
 [ "\$SLURM_NNODES" = 1 ] || name+=.\$SLURM_NODEID
 export LC_ALL=C PATH=/usr/bin:/bin
 sort -S 100M "$TMP/text" | md5sum | cut -c -32 >"\$name.md5"
+$BUILD/tests/paging/keeper 48 7 >"\$name.keeper"
 $TERAMEM status --json >"\$name.json"
 exit \${2:-0}
 END
@@ -40,6 +41,8 @@ sorted() {
 	assert_eq "$(jq '.stats.bytes_in > 3000000 and
 		.stats.bytes_out > 3000000 and .local_bytes == 16777216' \
 		"$1.json")" true "$1: it paged"
+	assert_eq "$(jq -c '[.seed, .wrong, .bytes_in > 0, .bytes_out > 0]' \
+		"$1.keeper")" "[7,0,true,true]" "$1: a linked program, paged"
 }
 
 all_ended() {

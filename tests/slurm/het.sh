@@ -160,9 +160,22 @@ assert_eq "$(cat local.state)" FAILED "and fails the job"
 		"kernel engine: load module teramem: none for this kernel; build" \
 		"the kernel engine is refused on nodes without the module"
 
-assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
-	sort | paste -sd ' ')" "teramem-donors wrap" \
-	"squeue shows the job's name, and which part is the donors"
+assert_eq "$(job outputs --teramem=64M --teramem-donors=2 '
+	env | grep ^TERAMEM_JOB | sort | sed s/$SLURM_JOB_ID/ID/
+	readlink /proc/self/fd/$TERAMEM_UFFD_FD
+	stat -c "%U %a" /run/teramem /run/teramem/$SLURM_JOB_ID
+	squeue -h -j $SLURM_JOB_ID -o "%j %C" | sort')" "\
+TERAMEM_JOB_BLOCK=262144
+TERAMEM_JOB_DONORS=2
+TERAMEM_JOB_FILE=/run/teramem/ID/job
+TERAMEM_JOB_LOCAL=52428800
+TERAMEM_JOB_MAP=/run/teramem/ID/map
+TERAMEM_JOB_SIZE=67108864
+/dev/userfaultfd
+root 755
+root 711
+teramem-donors 2
+wrap 1" "what a job is given, and what squeue shows of it"
 assert_eq "$(job own --teramem=64M : --teramem-role=donor -N2 --mem=150 \
 	'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' | paste -sd ' ')" \
 	"84M 84M" "a user's own component of donors"

@@ -281,6 +281,24 @@ assert "EpilogSlurmctld cancels that" wait_until 30 job_over "$of_it"
 assert_eq "$(job_field "$of_another" JobState)" RUNNING "and no other job's"
 run scancel "$of_another"
 
+# With nobody there who could end it by itself
+submit powerless -w n1 --no-requeue --mem=150 --teramem=64M < <(
+	printf '#!/bin/sh\ntouch powerless.begun\nsleep 300\n')
+wait_begun powerless
+lender=$(run squeue -h -n teramem-donors -o %i)
+kill -STOP "$(pids teramem-job "${ids[powerless]}" | while read -r pid; do
+	grep -aq hold "/proc/$pid/cmdline" && echo "$pid"
+done)"
+minicluster on ctl ip link set n1 down
+# shellcheck disable=SC2046
+kill -KILL $(ip netns pids minicluster-n1)
+minicluster on ctl scontrol update nodename=n1 state=down reason=test
+assert "EpilogSlurmctld ends donors of a node that crashed" \
+	wait_until 30 job_over "$lender"
+frees "$lender" "EpilogSlurmctld"
+minicluster on ctl ip link set n1 up
+put_back n1
+
 # --- in the end --------------------------------------------------------------
 
 assert_eq "$(grep -l '^not ok' ./*.out)" "" "no byte was wrong"

@@ -264,10 +264,25 @@ fails "a helper that is killed" "$not_prepared"
 break_conf() {
 	sed -i 1s/=60/=six/ "$TMP/teramem.conf"
 }
+printf '#!/bin/sh\n%s "$@"\nsed -i s/^restart=0/restart=1/ %s 2>/dev/null\n' \
+	"$BUILD/spank/teramem-job" '/run/teramem/*/ready' >"$tree/spank/teramem-job"
+fails "a prolog that was for another start" "started again without a prolog"
 meanwhile=break_conf
 fails "a teramem.conf that broke meanwhile" "$TMP/teramem.conf:1: WaitTime=six" \
 	--hold
 meanwhile=
+
+ln -sf /bin/false "$tree/server/teramemd"
+submit waits --teramem=64M --wrap 'echo "it ran"'
+runs() {
+	[ "$(job_field "$id" JobState)" = RUNNING ]
+}
+assert "a job waits for its donors" wait_until 30 runs
+sleep 1
+run scancel "$id"
+assert "once it is cancelled it does not" wait_until 30 job_over "$id"
+assert "and leaves nothing" wait_until 30 idle
+mend
 
 # fill NODE: not a byte more fits into its /run
 fill() {
