@@ -63,7 +63,8 @@ static void ignore_renewed(void *ctx, struct tm_session *session)
 
 /*
  * Where nobody listens, the server would have been the first to do so, and is
- * not there yet; unless somebody did and went: so now and then all are tried.
+ * not there yet; unless somebody did and went: so now and then all are tried,
+ * but not at first, when there is none yet as a rule.
  *
  * Returns 0 when it serves this job; @why: of the last port that was tried.
  */
@@ -148,7 +149,8 @@ static int poll_donors(const struct tm_job_request *r,
 		for (i = 0; i < job->nr_donors; i++) {
 			if (ready[i] ||
 			    try_donor(r, &job->donor[i],
-				      round % ALL_PORTS_ROUNDS == 0,
+				      round % ALL_PORTS_ROUNDS ==
+					      ALL_PORTS_ROUNDS - 1,
 				      &result->server[i], why, sizeof(why)))
 				continue;
 			ready[i] = true;
