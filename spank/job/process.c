@@ -21,7 +21,7 @@
 #include "common/log.h"
 #include "spank/job/job.h"
 
-#define END_MS 2000
+#define END_MS 5000
 
 static int read_birth(pid_t pid, uint64_t *birth)
 {
@@ -89,8 +89,11 @@ int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
 	return err;
 }
 
-/* Only a program of ours is ever ended. */
-static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
+/*
+ * Only a program of ours is ever ended. Returns 1, 0, or -ENOENT for a process
+ * that is ending by itself, which may take its time, with much memory to free.
+ */
+static int is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 {
 	static const char *const ours[] = {"teramemd", "teramem-job"};
 	char path[64], exe[PATH_MAX];
@@ -101,7 +104,7 @@ static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
 	n = readlink(path, exe, sizeof(exe) - 1);
 	if (n <= 0)
-		return false;
+		return -ENOENT;
 	exe[n] = '\0';
 	/* An upgrade may have replaced it meanwhile. */
 	exe[strcspn(exe, " ")] = '\0';
@@ -109,26 +112,29 @@ static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 	for (i = 0; base && i < sizeof(ours) / sizeof(*ours); i++)
 		if (!strcmp(base + 1, ours[i])) {
 			snprintf(name, TM_PROCESS_NAME_MAX, "%s", ours[i]);
-			return true;
+			return 1;
 		}
-	return false;
+	return 0;
 }
 
+/* Whether it had to be ended; when it is gone, so that its cgroups can go. */
 static bool end(pid_t pid, uint64_t birth, bool dry_run,
 		char name[TM_PROCESS_NAME_MAX])
 {
 	struct pollfd gone = {.fd = pidfd_open(pid, 0), .events = POLLIN};
 	uint64_t now = 0;
-	bool found;
+	int ours = 0;
 
 	/* It cannot become another one any more. */
-	found = gone.fd >= 0 && !read_birth(pid, &now) && now == birth &&
-		is_ours(pid, name);
-	if (found && !dry_run && !pidfd_send_signal(gone.fd, SIGKILL, NULL, 0))
+	if (gone.fd >= 0 && !read_birth(pid, &now) && now == birth)
+		ours = is_ours(pid, name);
+	if (ours > 0 && !dry_run)
+		pidfd_send_signal(gone.fd, SIGKILL, NULL, 0);
+	if (ours && !dry_run)
 		poll(&gone, 1, END_MS);
 	if (gone.fd >= 0)
 		close(gone.fd);
-	return found;
+	return ours > 0;
 }
 
 void tm_process_end_all(uint32_t job, int folder, bool dry_run,
