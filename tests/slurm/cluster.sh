@@ -134,6 +134,14 @@ state() {
 	job_field "$1" JobState
 }
 
+# written_down JOB: wait until the controller has it on disk, some seconds late: a
+# job that it does not know it starts again, after it was killed
+written_down() {
+	touch "$TMP/known"
+	minicluster on ctl scontrol update job="$1" comment=known
+	wait_until 60 test /run/minicluster/spool/ctl/job_state -nt "$TMP/known"
+}
+
 # out NAME: what a job printed; slurmstepd may complain of a cgroup at its end
 out() {
 	grep -v '^slurmstepd.*cgroup' "$1.out"

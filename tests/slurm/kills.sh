@@ -24,7 +24,7 @@ export PAGETEST=$BUILD/tests/paging/pagetest
 install -m 755 "$SRC/tests/slurm/pages.sh" "$TMP/pages.sh"
 cat >"$TMP/named.sh" <<-END
 	#!/bin/bash
-	exec $TMP/pages.sh \$SLURM_JOB_NAME\${SLURM_ARRAY_TASK_ID+.}\$SLURM_ARRAY_TASK_ID 12
+	exec $TMP/pages.sh \$SLURM_JOB_NAME\${SLURM_ARRAY_TASK_ID+.}\$SLURM_ARRAY_TASK_ID 10
 END
 
 # submit_kind KIND NAME: a job of that kind; job[NAME] is its number; of an array,
@@ -40,7 +40,7 @@ submit_kind() {
 	array) submit "$name" -o "$name.%a.out" --array=1-2 "${options[@]}" \
 		"$TMP/named.sh" ;;
 	srun)
-		run srun "${options[@]}" "$TMP/pages.sh" "$name" 12 \
+		run srun "${options[@]}" "$TMP/pages.sh" "$name" 10 \
 			>"$name.out" 2>&1 &
 		srun=$!
 		wait_until 20 queued "$name"
@@ -84,6 +84,9 @@ no_servers() {
 begun() {
 	[ -e "$1.begun" ]
 }
+known() {
+	written_down "${job[$1]}"
+}
 over() {
 	job_over "${job[$1]}"
 }
@@ -122,13 +125,13 @@ for ((i = 1; i <= count; i++)); do
 	kind=${kinds[i % ${#kinds[@]}]}
 	submit_kind "$kind" "job$i"
 	wait_until 90 each begun || not_ok "job $i, $kind, begins"
-	# What is younger, the controller has not written down yet.
-	sleep 6.$((RANDOM % 10))
+	sleep 0.$((RANDOM % 10))
 	mapfile -t all < <(victims)
 	mapfile -t whats < <(printf '%s\n' "${all[@]% *}" | sort -u)
 	what=${whats[RANDOM % ${#whats[@]}]}
 	mapfile -t all < <(printf '%s\n' "${all[@]}" | grep "^$what ")
 	pid=${all[RANDOM % ${#all[@]}]#* }
+	[ "$what" != slurmctld ] || each known
 	died[$what]=$((${died[$what]-0} + 1))
 	kill -KILL "$pid" 2>/dev/null
 	# Half of the time, Slurm is mended only after the job.

@@ -146,7 +146,7 @@ munged() {
 }
 page controller 10 -w n1
 wait_begun controller
-sleep 6 # what is younger, the controller has not written down yet
+written_down "${ids[controller]}"
 kill -KILL "$(controller)"
 succeeds controller "without slurmctld"
 # That the job is over, nobody but the controller can tell its other nodes.
