@@ -161,7 +161,7 @@ assert_eq "$(cat local.state)" FAILED "and fails the job"
 		"the kernel engine is refused on nodes without the module"
 
 assert_eq "$(job outputs --teramem=64M --teramem-donors=2 '
-	env | grep ^TERAMEM_JOB | sort | sed s/$SLURM_JOB_ID/ID/
+	env | grep ^TERAMEM_JOB | sort | sed s:/$SLURM_JOB_ID/:/ID/:
 	readlink /proc/self/fd/$TERAMEM_UFFD_FD
 	stat -c "%U %a" /run/teramem /run/teramem/$SLURM_JOB_ID
 	squeue -h -j $SLURM_JOB_ID -o "%j %C" | sort')" "\
