@@ -18,7 +18,9 @@ count=${1:-6}
 seed=${2:-$RANDOM}
 RANDOM=$seed
 note "seed $seed: kills.sh $count $seed"
-cluster_up -n 5
+# As long as its munged is dead, a node does not answer: it is not to be down.
+echo SlurmdTimeout=180 >"$TMP/slurm.conf"
+cluster_up -n 5 --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 export PAGETEST=$BUILD/tests/paging/pagetest
 install -m 755 "$SRC/tests/slurm/pages.sh" "$TMP/pages.sh"
