@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Draws results: a panel for each view; x in the order of the cases, at equal
+distances, since it doubles from one to the next."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.ticker import LogFormatter, NullFormatter  # noqa: E402
+
+COLUMNS = 2
+MARKERS = "os^Dvphx*+<>"
+
+matplotlib.rcParams.update({
+    "font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
+    "svg.hashsalt": "teramem", "svg.fonttype": "none"})
+
+
+def draw(figure, result, stem):
+    """stem.svg and stem.png"""
+    rows = -(-len(figure.views) // COLUMNS)
+    plot, panels = pyplot.subplots(
+        rows, COLUMNS if len(figure.views) > 1 else 1, squeeze=False,
+        figsize=(10 if len(figure.views) > 1 else 6, 3.6 * rows + 0.8))
+    panels = panels.flatten()
+    for panel, view in zip(panels, figure.views):
+        panel_of(panel, figure, view, result)
+    for panel in panels[len(figure.views):]:
+        panel.axis("off")
+    handles = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    plot.suptitle(figure.title)
+    columns = min(3, len(handles)) or 1
+    below = 0.22 * -(-len(handles) // columns) / plot.get_figheight()
+    plot.legend(handles.values(), handles.keys(), loc="lower center",
+                ncols=columns, fontsize=8, frameon=False)
+    plot.tight_layout(rect=(0, below + 0.01, 1, 1))
+    plot.savefig(f"{stem}.svg", metadata={"Date": None})
+    plot.savefig(f"{stem}.png", dpi=120)
+    pyplot.close(plot)
+
+
+def panel_of(panel, figure, view, result):
+    xs = result.xs()
+    series = result.series()
+    for number, name in enumerate(series):
+        color = f"C{number % 10}" if number < 10 else f"C{number % 10}"
+        style = {"color": color, "label": name, "linewidth": 1.3}
+        across = view.points(result, name, None)
+        if across:
+            panel.axhline(across[0], linestyle="--", **style)
+            continue
+        points = [(place, view.points(result, name, x))
+                  for place, x in enumerate(xs)]
+        points = [(place, p) for place, p in points if p]
+        if not points:
+            continue
+        middle = [p[0] for _, p in points]
+        panel.errorbar(
+            [place for place, _ in points], middle,
+            yerr=[[p[0] - p[1] for _, p in points],
+                  [p[2] - p[0] for _, p in points]],
+            marker=MARKERS[number % len(MARKERS)], markersize=4, capsize=2,
+            linestyle=":" if number >= 10 else "-", **style)
+    panel.set_xticks(range(len(xs)), [str(x) for x in xs])
+    panel.set_xlabel(figure.x)
+    panel.set_ylabel(view.unit)
+    panel.set_title(view.title, fontsize=9)
+    if view.log:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(LogFormatter())
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        panel.set_ylim(bottom=0)
