@@ -7,7 +7,7 @@ import time
 from . import machine
 from .progress import Progress, clock
 from .results import Failure, Result
-from .ways import Limit
+from .ways import Killed, Limit
 
 
 def measure(figures, ways, about, folder):
@@ -48,6 +48,9 @@ def one(figure, cases, rounds, ways, about, folder, progress):
                 # Once more would give the same.
                 got = {"limit_s": limit.args[0]}
                 over.add(key)
+            except Killed:
+                # A result, too: what is compared could not do it this time.
+                got = {"killed": True}
             except Failure as failure:
                 got = {"failed": str(failure)}
                 failures.append(

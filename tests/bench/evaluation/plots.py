@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Draws results: a panel for each view; x in the order of the cases, at equal
-distances, since it doubles from one to the next."""
+distances, since it doubles from one to the next. A line without marks is what
+does not depend on x."""
 
 import matplotlib
 
@@ -10,6 +11,7 @@ from matplotlib.ticker import LogFormatter, NullFormatter  # noqa: E402
 
 COLUMNS = 2
 MARKERS = "os^Dvphx*+<>"
+LINES = ("-", "--", ":", "-.")
 
 matplotlib.rcParams.update({
     "font.size": 9, "axes.grid": True, "grid.alpha": 0.3,
@@ -33,7 +35,7 @@ def draw(figure, result, stem):
             handles.setdefault(label, handle)
     plot.suptitle(figure.title)
     columns = min(3, len(handles)) or 1
-    below = 0.22 * -(-len(handles) // columns) / plot.get_figheight()
+    below = 0.19 * -(-len(handles) // columns) / plot.get_figheight()
     plot.legend(handles.values(), handles.keys(), loc="lower center",
                 ncols=columns, fontsize=8, frameon=False)
     plot.tight_layout(rect=(0, below + 0.01, 1, 1))
@@ -42,15 +44,25 @@ def draw(figure, result, stem):
     pyplot.close(plot)
 
 
+def styles(series):
+    """The same colour for "a" and "a, with b"; lines tell them apart."""
+    variants = {}
+    for number, name in enumerate(series):
+        several = variants.setdefault(name.partition(",")[0], [])
+        yield name, {
+            "label": name, "linewidth": 1.3,
+            "color": f"C{list(variants.values()).index(several) % 10}",
+            "linestyle": LINES[len(several) % len(LINES)]}, MARKERS[
+                number % len(MARKERS)]
+        several.append(name)
+
+
 def panel_of(panel, figure, view, result):
     xs = result.xs()
-    series = result.series()
-    for number, name in enumerate(series):
-        color = f"C{number % 10}" if number < 10 else f"C{number % 10}"
-        style = {"color": color, "label": name, "linewidth": 1.3}
+    for name, style, marker in styles(result.series()):
         across = view.points(result, name, None)
         if across:
-            panel.axhline(across[0], linestyle="--", **style)
+            panel.axhline(across[0], **style)
             continue
         points = [(place, view.points(result, name, x))
                   for place, x in enumerate(xs)]
@@ -62,8 +74,7 @@ def panel_of(panel, figure, view, result):
             [place for place, _ in points], middle,
             yerr=[[p[0] - p[1] for _, p in points],
                   [p[2] - p[0] for _, p in points]],
-            marker=MARKERS[number % len(MARKERS)], markersize=4, capsize=2,
-            linestyle=":" if number >= 10 else "-", **style)
+            marker=marker, markersize=4, capsize=2, **style)
     panel.set_xticks(range(len(xs)), [str(x) for x in xs])
     panel.set_xlabel(figure.x)
     panel.set_ylabel(view.unit)

@@ -82,4 +82,6 @@ class Result:
                 return f"over {sample['limit_s']} s"
             if "failed" in sample:
                 return "failed"
+            if "killed" in sample:
+                return "killed for lack of memory"
         return None

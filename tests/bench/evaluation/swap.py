@@ -26,11 +26,21 @@ def devices_in_use():
             for line in Path("/proc/swaps").read_text().splitlines()[1:]]
 
 
+def counts(*keys):
+    """Of /proc/vmstat."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    all_of_them = dict(line.split() for line in lines)
+    return [int(all_of_them[key]) for key in keys]
+
+
 def pages_swapped():
     """Pages that came in and went out so far."""
-    counts = dict(line.split()
-                  for line in Path("/proc/vmstat").read_text().splitlines())
-    return int(counts["pswpin"]), int(counts["pswpout"])
+    return counts("pswpin", "pswpout")
+
+
+def kills():
+    """Programs that were killed for lack of memory so far."""
+    return counts("oom_kill")[0]
 
 
 @contextlib.contextmanager

@@ -30,6 +30,10 @@ class Limit(Exception):
     """It took longer than the seconds named."""
 
 
+class Killed(Exception):
+    """By the kernel, for lack of memory."""
+
+
 class Ways:
     def __init__(self, build, work, scale, stack):
         self.build = build
@@ -102,8 +106,14 @@ class Ways:
             stack.enter_context(self.swap.on(device, cluster))
             procs = stack.enter_context(swap.limited(limit + PROGRAM_BYTES))
             before = swap.pages_swapped()
-            seconds, out = self.run(
-                command, lambda: procs.write_text(str(os.getpid())))
+            kills = swap.kills()
+            try:
+                seconds, out = self.run(
+                    command, lambda: procs.write_text(str(os.getpid())))
+            except Failure as failure:
+                if swap.kills() > kills:
+                    raise Killed from failure
+                raise
             came, went = (now - then for now, then in
                           zip(swap.pages_swapped(), before))
         if pages and not (came and went):

@@ -3,24 +3,23 @@
 
 from ..figure import Figure, View
 from ..results import Case
-from ..scale import GIB, MIB, TIB, size
+from ..scale import MIB, TIB, size
 from ..ways import measured
 
-LOCAL = 8 * MIB
-BLOCKS = {"4K": 256 * MIB, "16K": 512 * MIB, "64K": GIB}
+BLOCKS = {"4K": 64 * MIB, "16K": 128 * MIB, "64K": 256 * MIB}
 
 
-def touch(ways, total, step, block):
+def touch(ways, total, step, block, local):
     return measured(ways.teramem(
         ways.workload("touch", bytes=total, step=step), total + 64 * MIB,
-        LOCAL, block=block))
+        local, block=block))
 
 
 def slope(ways, block):
     """What twice the blocks take more, for each; the rest is the same."""
     total = BLOCKS[block]
-    one = touch(ways, total, size(block), block)
-    two = touch(ways, 2 * total, size(block), block)
+    one = touch(ways, total, size(block), block, 8 * MIB)
+    two = touch(ways, 2 * total, size(block), block, 8 * MIB)
     blocks = total // size(block)
     return {"bytes": (two["rss_kib"] - one["rss_kib"]) * 1024 / blocks,
             "page_table_bytes": (two["page_tables_kib"]
@@ -33,7 +32,7 @@ def metadata_cases(ways, scale):
 
 
 def sparse(ways, block):
-    sample = touch(ways, TIB, 256 * MIB, block)
+    sample = touch(ways, TIB, 256 * MIB, block, 64 * MIB)
     return {**sample, "s": sample["ns"] / 1e9, "rss_mib": sample["rss_kib"] / 1024,
             "tables_mib": sample["page_tables_kib"] / 1024,
             "us_each": sample["ns_each"] / 1e3}
