@@ -41,6 +41,14 @@ class View:
             return None
         return 1 / points[0], 1 / points[2], 1 / points[1]
 
+    def bound(self, result, series, x):
+        """What it took at least, where it was given up; else None."""
+        limit = result.limit(series, x)
+        if self.metric != "s" or limit is None:
+            return None
+        base = self.base(result, series, x) if self.base else 1
+        return limit / base if base else None
+
 
 @dataclass(frozen=True)
 class Figure:

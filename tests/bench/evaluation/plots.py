@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Draws results: a panel for each view; x in the order of the cases, at equal
 distances, since it doubles from one to the next. A line without marks is what
-does not depend on x."""
+does not depend on x; an arrow is what took longer."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
-from matplotlib.ticker import LogFormatter, NullFormatter  # noqa: E402
+from matplotlib.ticker import NullFormatter  # noqa: E402
 
 COLUMNS = 2
 MARKERS = "os^Dvphx*+<>"
@@ -57,6 +57,18 @@ def styles(series):
         several.append(name)
 
 
+def bars(panel, points, marker, style):
+    """Medians, from the least to the greatest sample"""
+    if not points:
+        return
+    middle = [p[0] for *_, p in points]
+    panel.errorbar(
+        [place for place, *_ in points], middle,
+        yerr=[[p[0] - p[1] for *_, p in points],
+              [p[2] - p[0] for *_, p in points]],
+        marker=marker, markersize=4, capsize=2, **style)
+
+
 def panel_of(panel, figure, view, result):
     xs = result.xs()
     for name, style, marker in styles(result.series()):
@@ -64,24 +76,26 @@ def panel_of(panel, figure, view, result):
         if across:
             panel.axhline(across[0], **style)
             continue
-        points = [(place, view.points(result, name, x))
+        points = [(place, x, view.points(result, name, x))
                   for place, x in enumerate(xs)]
-        points = [(place, p) for place, p in points if p]
-        if not points:
-            continue
-        middle = [p[0] for _, p in points]
-        panel.errorbar(
-            [place for place, _ in points], middle,
-            yerr=[[p[0] - p[1] for _, p in points],
-                  [p[2] - p[0] for _, p in points]],
-            marker=marker, markersize=4, capsize=2, **style)
+        points = [point for point in points if point[2]]
+        # "auto" is no size, so that no line leads there
+        for some, line in (([p for p in points if p[1] != "auto"], style), (
+                [p for p in points if p[1] == "auto"],
+                {**style, "linestyle": "none"})):
+            bars(panel, some, marker, line)
+        for place, x in enumerate(xs):
+            bound = view.bound(result, name, x)
+            if bound:
+                panel.plot(place, bound, marker="$\u2191$", markersize=10,
+                           color=style["color"])
     panel.set_xticks(range(len(xs)), [str(x) for x in xs])
     panel.set_xlabel(figure.x)
     panel.set_ylabel(view.unit)
     panel.set_title(view.title, fontsize=9)
     if view.log:
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter(LogFormatter())
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter(NullFormatter())
     else:
         panel.set_ylim(bottom=0)

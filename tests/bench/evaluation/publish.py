@@ -8,6 +8,7 @@ without results stay as they are.
 import json
 import re
 import shutil
+import statistics
 from pathlib import Path
 
 from .results import Result
@@ -56,17 +57,24 @@ def table(figure, view, result):
 
 def machine(about):
     m = about["machine"]
+    gib = int(m["memory"].split()[0]) / 2**20
     return (f"{m['cpus']} x {m['cpu']}"
-            f"{', virtual' if m['virtual'] else ''}, {m['memory']}, Linux "
-            f"{m['kernel']}, commit {m['commit']}, {m['build']['buildtype']}")
+            f"{', virtual' if m['virtual'] else ''}, {gib:.0f} GiB, Linux "
+            f"{m['kernel']}; commit {m['commit']}, {m['build']['buildtype']}")
+
+
+def load(result):
+    """Of the machine, in the median; more than 2 says that others used it."""
+    return statistics.median(sample["load"] for case in result.cases
+                             for sample in case["samples"])
 
 
 def section(figure, result):
     about = result.about
     lines = [f"![{figure.title}](evaluation/{figure.name}.svg)", "",
              f"    {about['command']} {figure.name}", "",
-             f"{machine(about)}; medians of {about['rounds']} rounds (least–"
-             f"greatest), {about['seconds']:.0f} s in all.", ""]
+             f"{machine(about)}; medians (least–greatest) of {about['rounds']}, "
+             f"{about['seconds']:.0f} s in all, load {number(load(result))}.", ""]
     for view in figure.views:
         lines += table(figure, view, result)
     return "\n".join(lines)
@@ -87,7 +95,7 @@ def publish(figures, folder):
         if mark not in text:
             raise ValueError(f"{DOCUMENT}: no {mark}")
         text = re.sub(f"{mark}.*?{end}", lambda _, r=result, f=figure: (
-            f"{mark}\n{section(f, r)}{end}"), text, flags=re.DOTALL)
+            f"{mark}\n{section(f, r)}\n{end}"), text, flags=re.DOTALL)
         shutil.copy(path.with_suffix(".svg"), images)
         (images / path.name).write_text(compact(result))
         taken.append(figure.name)

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .scale import order
+
 
 class Failure(Exception):
     """A run that did not do what it should; one line."""
@@ -61,8 +63,12 @@ class Result:
         return list(dict.fromkeys(case["series"] for case in self.cases))
 
     def xs(self):
-        return list(dict.fromkeys(
+        """Sizes in their order, all else as it was measured."""
+        xs = list(dict.fromkeys(
             case["x"] for case in self.cases if case["x"] is not None))
+        if xs and isinstance(xs[0], str):
+            xs.sort(key=order)
+        return xs
 
     def values(self, series, x, metric):
         case = self.case(series, x)
@@ -74,14 +80,20 @@ class Result:
         values = self.values(series, x, metric)
         return statistics.median(values) if values else None
 
+    def limit(self, series, x):
+        """After how many seconds a case was given up, or None."""
+        case = self.case(series, x)
+        return next((s["limit_s"] for s in case["samples"] if "limit_s" in s),
+                    None) if case else None
+
     def why_not(self, series, x):
         """Why a case has no value, or None."""
+        if self.limit(series, x):
+            return f"over {self.limit(series, x)} s"
         case = self.case(series, x)
         for sample in case["samples"] if case else []:
-            if "limit_s" in sample:
-                return f"over {sample['limit_s']} s"
             if "failed" in sample:
                 return "failed"
             if "killed" in sample:
-                return "killed for lack of memory"
+                return "killed"
         return None

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
-# Units of paging that the figures go through.
-BLOCKS = ["4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M", "2M"]
+# Units of paging that the figures go through, and what else --block takes; the
+# latter is added wherever blocks are compared.
+BLOCKS = ("4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M", "2M")
+EXTRA_BLOCKS = ()
 
 
 def size(text):
@@ -16,6 +18,14 @@ def size(text):
     if text[-1:] in factor:
         return int(text[:-1]) * factor[text[-1]]
     return int(text)
+
+
+def order(text):
+    """To sort sizes by; what is no size comes last."""
+    try:
+        return size(text)
+    except ValueError:
+        return TIB * TIB
 
 
 def name(count):
@@ -58,6 +68,10 @@ class Scale:
                        5 * self.sort_mib * MIB)
 
     @property
+    def all_blocks(self):
+        return (*self.blocks, *EXTRA_BLOCKS)
+
+    @property
     def local(self):
         """Local memory of the access patterns: 8 times overcommitted."""
         return self.bytes // 8
@@ -78,9 +92,9 @@ SCALES = {
     "quick": Scale(
         "quick", 3, 256 * MIB, 200, ("4K", "64K", "256K", "1M", "2M"),
         ("4K", "16K", "64K", "256K", "1M", "4M"),
-        64 * MIB, 300, (100, 75, 50, 33, 20), 40, 60, 10, 2, (1, 2, 4, 8), 1),
+        64 * MIB, 300, (100, 75, 50, 33, 20), 40, 60, 10, 2, (1, 2, 4, 7), 1),
     "full": Scale(
-        "full", 5, 4 * GIB, 3000, tuple(BLOCKS), STRIDES,
+        "full", 5, 4 * GIB, 3000, BLOCKS, STRIDES,
         2 * GIB, 5000, (100, 75, 50, 33, 20), 600, 1024, 600, 15,
-        (1, 2, 4, 8), 5),
+        (1, 2, 4, 7), 5),
 }

@@ -7,6 +7,7 @@ zram, each under a memory cgroup's limit. Only one device at a time is in use.
 import contextlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from .results import Failure
@@ -43,6 +44,17 @@ def kills():
     return counts("oom_kill")[0]
 
 
+def remove(group):
+    """What was killed in it may take a moment to go."""
+    for _ in range(100):
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
+    group.rmdir()
+
+
 @contextlib.contextmanager
 def limited(limit):
     """A memory cgroup with that limit; gives the file that takes its pids."""
@@ -57,7 +69,7 @@ def limited(limit):
         (group / name).write_text(str(limit))
         yield group / "cgroup.procs"
     finally:
-        group.rmdir()
+        remove(group)
 
 
 class Swap:

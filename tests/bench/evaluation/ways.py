@@ -70,7 +70,8 @@ class Ways:
                 os.killpg(program.pid, signal.SIGKILL)
                 program.communicate()
         if program.returncode:
-            said = (err.strip().splitlines() or ["it said nothing"])[-1]
+            said = ((err.strip() or out.strip()).splitlines()
+                    or ["it said nothing"])[-1]
             raise Failure(f"{Path(command[0]).name}: exit status "
                           f"{program.returncode}: {said}")
         return time.monotonic() - begin, out

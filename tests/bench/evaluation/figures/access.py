@@ -4,7 +4,7 @@ eighth of which is local."""
 
 from ..figure import Figure, View, of_series
 from ..results import Case, Failure
-from ..scale import BLOCKS, GIB, MIB, size
+from ..scale import BLOCKS, EXTRA_BLOCKS, GIB, MIB, size
 from ..ways import measured
 from .transport import raw
 
@@ -53,9 +53,8 @@ def sequential(ways, block, **options):
 
 def raw_cases(ways, scale):
     for block in scale.blocks:
-        if block in BLOCKS:
-            yield Case(RAW, block, lambda b=block: raw_rates(ways, b),
-                       0.5 + 3e-3 * scale.ms)
+        yield Case(RAW, block, lambda b=block: raw_rates(ways, b),
+                   0.5 + 3e-3 * scale.ms)
 
 
 def raw_rates(ways, block):
@@ -80,7 +79,7 @@ def sequential_cases(ways, scale):
             label = f"{'RR' if placement == 'rr' else 'Simple'} {donors}"
             if prefetch == "0":
                 label += ", no read-ahead"
-            for block in scale.blocks:
+            for block in scale.all_blocks:
                 yield Case(label, block, lambda b=block, p=prefetch, n=donors,
                            how=placement: sequential(
                                ways, b, prefetch=p, donors=n, placement=how),
@@ -92,7 +91,7 @@ def sequential_cases(ways, scale):
 
 def write_cases(ways, scale):
     yield from raw_cases(ways, scale)
-    for block in scale.blocks:
+    for block in scale.all_blocks:
         yield Case("Teramem", block, lambda b=block: {
             "write_gb_s": (run := teramem(ways, "write", b))["gb_s"], **run},
             guess(scale, 0.8))
@@ -108,7 +107,7 @@ def ping_pong(ways, block):
 
 
 def latency_cases(ways, scale):
-    for block in scale.blocks:
+    for block in scale.all_blocks:
         step = size(block) if block in BLOCKS else 4096
         if block in BLOCKS:
             yield Case("raw ping-pong", block,
@@ -123,7 +122,7 @@ def latency_cases(ways, scale):
 
 def stride_cases(ways, scale):
     for stride in scale.strides:
-        for block in STRIDE_BLOCKS:
+        for block in (*STRIDE_BLOCKS, *EXTRA_BLOCKS):
             yield Case(block, stride, lambda b=block, s=stride: teramem(
                 ways, "stride", b, step=size(s)), guess(scale, 1))
         for device in CLUSTERS:

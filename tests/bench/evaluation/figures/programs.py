@@ -3,7 +3,7 @@
 
 from ..figure import Figure, View, of_series
 from ..results import Case, Failure
-from ..scale import MIB
+from ..scale import EXTRA_BLOCKS, MIB
 from ..ways import measured, timed, timed_metrics
 
 BLOCKS = ("4K", "256K")
@@ -24,7 +24,7 @@ def program_cases(ways, scale, name, command, total, metrics):
                1 + 1e-3 * scale.program_ms)
     for percent in scale.fractions:
         memory, pages = local(total, percent), percent < 100
-        for block in BLOCKS:
+        for block in (*BLOCKS, *EXTRA_BLOCKS):
             yield Case(f"Teramem, {block} blocks", percent,
                        lambda m=memory, g=pages, b=block: metrics(ways.teramem(
                            command, 2 * total + 64 * MIB, m, g, block=b)),

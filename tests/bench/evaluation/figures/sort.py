@@ -7,7 +7,7 @@ import subprocess
 
 from ..figure import Figure, View, of_series
 from ..results import Case, Failure
-from ..scale import MIB
+from ..scale import EXTRA_BLOCKS, MIB
 from ..ways import TREE, timed, timed_metrics
 
 # The original's 2 GB, 1 GB and 512 MB for a text of 600 MB, as shares of it
@@ -75,7 +75,7 @@ def memory_cases(ways, scale):
     for x, share in SHARES.items():
         pages = share < 2.7
         for policy in ("lru", "fifo"):
-            for block in BLOCKS:
+            for block in (*BLOCKS, *EXTRA_BLOCKS):
                 yield Case(f"{policy.upper()}, {block}", x,
                            lambda s=share, p=policy, b=block, g=pages:
                            sort.teramem(s, g, policy=p, block=b),
@@ -89,7 +89,7 @@ def block_cases(ways, scale):
     sort = Sort(ways, scale.sort_block_mib)
     guess = scale.sort_block_mib / 60
     yield Case("native", None, sort.native, guess)
-    for block in scale.blocks:
+    for block in scale.all_blocks:
         for policy in ("lru", "fifo"):
             yield Case(policy.upper(), block, lambda b=block, p=policy:
                        sort.teramem(SHARES["1.7 x text"], policy=p, block=b),
