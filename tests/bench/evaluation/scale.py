@@ -43,7 +43,8 @@ class Scale:
     program_bytes, program_ms: the same of the programs of figure 6
     fractions: of a program's memory that is local, in per cent
     sort_mib, sort_block_mib: texts of figures 5a and 5b
-    limit_s: after so long a single run is given up, and counts as a bound
+    limit_s, sort_limit_s: after so long a single run is given up, and counts as
+        a bound
     """
 
     name: str
@@ -58,6 +59,7 @@ class Scale:
     sort_mib: int
     sort_block_mib: int
     limit_s: int
+    sort_limit_s: int
     jobs: int
     donors: tuple
     vm_rounds: int
@@ -88,13 +90,14 @@ STRIDES = ("4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M", "2M",
 SCALES = {
     "smoke": Scale(
         "smoke", 1, 64 * MIB, 20, ("16K", "256K"), ("4K", "256K"),
-        24 * MIB, 50, (100, 50), 8, 8, 20, 1, (1,), 1),
+        24 * MIB, 50, (100, 50), 8, 8, 60, 10, 1, (1,), 1),
     "quick": Scale(
-        "quick", 3, 256 * MIB, 200, ("4K", "64K", "256K", "1M", "2M"),
-        ("4K", "16K", "64K", "256K", "1M", "4M"),
-        64 * MIB, 300, (100, 75, 50, 33, 20), 40, 60, 10, 2, (1, 2, 4, 7), 1),
+        "quick", 3, 256 * MIB, 120, ("4K", "64K", "256K", "1M", "2M"),
+        ("4K", "32K", "256K", "1M", "4M"),
+        64 * MIB, 300, (100, 75, 50, 33, 20), 40, 60, 60, 12, 2,
+        (1, 2, 4, 7), 1),
     "full": Scale(
         "full", 5, 4 * GIB, 3000, BLOCKS, STRIDES,
-        2 * GIB, 5000, (100, 75, 50, 33, 20), 600, 1024, 600, 15,
+        2 * GIB, 5000, (100, 75, 50, 33, 20), 600, 1024, 1200, 600, 15,
         (1, 2, 4, 7), 5),
 }

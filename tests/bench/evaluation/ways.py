@@ -80,7 +80,8 @@ class Ways:
         seconds, out = self.run(command)
         return {"s": seconds, "out": out}
 
-    def teramem(self, command, size, local, pages=True, **options):
+    def teramem(self, command, size, local, pages=True, limit_s=None,
+                **options):
         """
         options are those of `teramem run`. With pages it must have read and
         written remote memory.
@@ -90,7 +91,7 @@ class Ways:
         seconds, out = self.run(
             [self.build / "tools/teramem", "run", "--quiet", "--overcommit",
              f"--size={size}", f"--local={local}", f"--stats={stats}", *words,
-             "--", *command])
+             "--", *command], limit_s=limit_s)
         found = json.loads(stats.read_text())
         stats.unlink()
         if found["lost"] or found["checksum_errors"]:
@@ -101,7 +102,8 @@ class Ways:
         return {"s": seconds, "out": out,
                 "stats": {key: found[key] for key in STATS}}
 
-    def on_swap(self, device, command, limit, cluster=0, pages=True):
+    def on_swap(self, device, command, limit, cluster=0, pages=True,
+                limit_s=None):
         """With so much memory, and the rest on the device."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.swap.on(device, cluster))
@@ -110,7 +112,8 @@ class Ways:
             kills = swap.kills()
             try:
                 seconds, out = self.run(
-                    command, lambda: procs.write_text(str(os.getpid())))
+                    command, lambda: procs.write_text(str(os.getpid())),
+                    limit_s)
             except Failure as failure:
                 if swap.kills() > kills:
                     raise Killed from failure

@@ -22,6 +22,7 @@ class Sort:
     def __init__(self, ways, mib):
         self.ways = ways
         self.mib = mib
+        self.limit_s = ways.scale.sort_limit_s
         self.text = ways.work / f"text-{mib}"
         self.wanted = ways.work / f"sorted-{mib}"
         self.out = ways.work / "sorted"
@@ -58,14 +59,15 @@ class Sort:
         self.prepare()
         return self.check(self.ways.teramem(
             self.command, 6 * self.mib * MIB, self.local(share), pages=pages,
-            **options))
+            limit_s=self.limit_s, **options))
 
     def on_swap(self, device, share, pages=True):
         self.prepare()
-        # of 1, 3 and 5 best for sort
+        # sort reads in order, mostly
         return self.check(self.ways.on_swap(
             device, self.command, self.local(share),
-            cluster=3 if device == "disk" else 0, pages=pages))
+            cluster=3 if device == "disk" else 0, pages=pages,
+            limit_s=self.limit_s))
 
 
 def memory_cases(ways, scale):
@@ -79,7 +81,7 @@ def memory_cases(ways, scale):
                 yield Case(f"{policy.upper()}, {block}", x,
                            lambda s=share, p=policy, b=block, g=pages:
                            sort.teramem(s, g, policy=p, block=b),
-                           guess * 1.5 if share > 1 else scale.limit_s)
+                           guess * 1.5 if share > 1 else guess * 10)
         for device in ("disk", "zram"):
             yield Case(f"{device} swap", x, lambda d=device, s=share, g=pages:
                        sort.on_swap(d, s, g), guess * 3)
