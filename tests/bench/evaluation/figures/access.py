@@ -51,28 +51,24 @@ def sequential(ways, block, **options):
     return sample
 
 
-def raw_cases(ways, scale):
+def raw_cases(ways, scale, way):
     for block in scale.blocks:
-        yield Case(RAW, block, lambda b=block: raw_rates(ways, b),
-                   0.5 + 3e-3 * scale.ms)
-
-
-def raw_rates(ways, block):
-    found = raw(ways, size(block))
-    return {"gb_s": found["read_gb_s"], "write_gb_s": found["write_gb_s"]}
+        yield Case(RAW, block, lambda b=block: {
+            "gb_s": raw(ways, size(b))[f"{way}_gb_s"]}, 0.5 + 3e-3 * scale.ms)
 
 
 def swap_cases(ways, scale, pattern):
     for device, clusters in CLUSTERS.items():
         for cluster in clusters:
+            pages = f"{1 << cluster} pages" if cluster else "one page"
             yield Case(
-                f"{device} swap, {1 << cluster} pages at once", None,
+                f"{device} swap, {pages} at once", None,
                 lambda d=device, c=cluster: on_swap(ways, d, pattern, c),
                 guess(scale, 0.3 if device == "disk" else 0.8))
 
 
 def sequential_cases(ways, scale):
-    yield from raw_cases(ways, scale)
+    yield from raw_cases(ways, scale, "read")
     for donors, placement in ((1, "simple"), (2, "simple"), (4, "simple"),
                               (2, "rr"), (4, "rr")):
         for prefetch in ("4M", "0"):
@@ -90,14 +86,11 @@ def sequential_cases(ways, scale):
 
 
 def write_cases(ways, scale):
-    yield from raw_cases(ways, scale)
+    yield from raw_cases(ways, scale, "write")
     for block in scale.all_blocks:
-        yield Case("Teramem", block, lambda b=block: {
-            "write_gb_s": (run := teramem(ways, "write", b))["gb_s"], **run},
-            guess(scale, 0.8))
-    for case in swap_cases(ways, scale, "write"):
-        yield Case(case.series, None, lambda c=case: {
-            "write_gb_s": (run := c.sample())["gb_s"], **run}, case.seconds)
+        yield Case("Teramem", block, lambda b=block: teramem(ways, "write", b),
+                   guess(scale, 0.8))
+    yield from swap_cases(ways, scale, "write")
 
 
 def ping_pong(ways, block):
@@ -169,9 +162,9 @@ FIGURES = (
         latency_view("Time for an access", "ns_each"),
     ), needs=("zram",)),
     Figure("write", 6, "Sequential overwriting", "block", write_cases, (
-        View("Bandwidth, one way", "write_gb_s", "GB/s"),
-        View("Share of the raw transport", "write_gb_s", "",
-             base=of_series("write_gb_s", RAW)),
+        View("Bandwidth, one way", "gb_s", "GB/s"),
+        View("Share of the raw transport", "gb_s", "",
+             base=of_series("gb_s", RAW)),
     ), needs=("zram",)),
     Figure("threads", 6, "Faults of several threads", "threads", thread_cases, (
         View("Faults per second", "per_s", "1000/s", scale=1e-3),
