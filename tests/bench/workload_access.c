@@ -146,7 +146,10 @@ static void run_latency(struct work *w)
 	uint64_t *data = filled(w), begin = UINT64_MAX, end = 0, i;
 	pthread_barrier_t start;
 
-	verify((steps & (steps - 1)) == 0, "bytes / step: no power of two");
+	if (steps & (steps - 1)) {
+		errno = EINVAL;
+		die("bytes / step: no power of two");
+	}
 	w->sample_ns = local_memory(share * w->threads * sizeof(uint64_t));
 	pthread_barrier_init(&start, NULL, (unsigned int)w->threads);
 	evict(w, data);

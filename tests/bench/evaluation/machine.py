@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """On what it was measured, and whether that is there which it takes."""
 
+import importlib.util
 import json
 import os
 import re
@@ -75,7 +76,5 @@ def lacking(figures, build):
         if shutil.which(need) is None:
             yield (f"{figure}: no {need}: apt-get install {PACKAGES[need]}, "
                    f"or --without={figure}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("matplotlib") is None:
         yield "no matplotlib: apt-get install python3-matplotlib"

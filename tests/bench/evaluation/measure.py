@@ -4,14 +4,14 @@ a while disturbs all of them."""
 
 import time
 
-from . import machine
+from . import machine, plots
 from .progress import Progress, clock
 from .results import Failure, Result
 from .ways import Killed, Limit
 
 
 def measure(figures, ways, about, folder):
-    """Writes a file for each figure; gives the failures, one line each."""
+    """Writes and draws each figure; gives the failures, one line each."""
     progress = Progress()
     plan = []
     for figure in figures:
@@ -25,11 +25,13 @@ def measure(figures, ways, about, folder):
                  f"{clock(progress.left_s())} minutes; load {machine.load()}")
     failures = []
     for figure, cases, rounds in plan:
-        failures += one(figure, cases, rounds, ways, about, folder, progress)
+        failures += one(figure, cases, rounds, about, folder, progress)
+        plots.draw(figure, Result.load(folder / f"{figure.name}.json"),
+                   folder / figure.name)
     return failures
 
 
-def one(figure, cases, rounds, ways, about, folder, progress):
+def one(figure, cases, rounds, about, folder, progress):
     begin = time.monotonic()
     result = Result({**about, "figure": figure.name, "title": figure.title,
                      "rounds": rounds})
