@@ -83,7 +83,6 @@ def section(figure, result):
 def publish(figures, folder):
     """Gives the names of the figures that were taken in."""
     images = DOCUMENT.with_suffix("")
-    images.mkdir(exist_ok=True)
     text, taken = DOCUMENT.read_text(), []
     for figure in figures:
         path = Path(folder) / f"{figure.name}.json"
@@ -96,6 +95,7 @@ def publish(figures, folder):
             raise ValueError(f"{DOCUMENT}: no {mark}")
         text = re.sub(f"{mark}.*?{end}", lambda _, r=result, f=figure: (
             f"{mark}\n{section(f, r)}\n{end}"), text, flags=re.DOTALL)
+        images.mkdir(exist_ok=True)
         shutil.copy(path.with_suffix(".svg"), images)
         (images / path.name).write_text(compact(result))
         taken.append(figure.name)
