@@ -141,6 +141,16 @@ struct tm_pager_ops {
 	int (*map)(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 		   unsigned int flags);
 	/**
+	 * @map_run: @map for neighbours, none of them TM_MAP_ZERO, together
+	 * where that is cheaper; NULL where it is not
+	 * @frame: of each block from @block on
+	 *
+	 * Returns how many, from the first on, are mapped; the others, none of
+	 * which is, are mapped one by one.
+	 */
+	u32 (*map_run)(void *ctx, struct tm_lane *lane, u64 block,
+		       const u32 *frame, u32 nr);
+	/**
 	 * @unmap: stop the program from changing the block. From here until
 	 * @map or @drop the frame's bytes are stable; checksum, fingerprint and
 	 * store read them.
@@ -149,6 +159,12 @@ struct tm_pager_ops {
 	 * stays mapped.
 	 */
 	int (*unmap)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
+	/**
+	 * @unmap_run: @unmap for neighbours together, as @map_run; for each of
+	 * those that it did the answer is TM_UNMAP_UNKNOWN
+	 */
+	u32 (*unmap_run)(void *ctx, struct tm_lane *lane, u64 block,
+			 const u32 *frame, u32 nr);
 	/**
 	 * @drop: the frame is free again, its bytes are not needed; called for
 	 * every frame that was filled or mapped, before it is used again.

@@ -125,11 +125,16 @@ struct tm_ref {
 	struct tm_shard *shard;
 };
 
+/*
+ * So many neighbours, the first at a multiple of it, share a shard and a leaf:
+ * they can come and go together.
+ */
+#define TM_RUN_BLOCKS 64
+
 static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 				   struct tm_block *e)
 {
-	/* 64 neighbours share a shard, so that they can leave together */
-	u64 hash = (block >> 6) * 0x9e3779b97f4a7c15ULL >> 32;
+	u64 hash = block / TM_RUN_BLOCKS * 0x9e3779b97f4a7c15ULL >> 32;
 
 	return (struct tm_ref){block, e, &p->shard[hash & (p->nr_shards - 1)]};
 }
@@ -137,6 +142,12 @@ static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 static inline struct tm_ref tm_ref_find(struct tm_pager *p, u64 block)
 {
 	return tm_ref(p, block, tm_blockmap_find(&p->map, block));
+}
+
+/* The @i-th block after this one, of the same run. */
+static inline struct tm_ref tm_ref_neighbour(const struct tm_ref *b, u32 i)
+{
+	return (struct tm_ref){b->block + i, b->e + i, b->shard};
 }
 
 static inline struct tm_frame *tm_ref_frame(struct tm_pager *p,

@@ -139,6 +139,7 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->kill = sim_random(4) ? 0 : perhaps(20);
 	c->pin = perhaps(20);
 	c->map_error = sim_random(4) ? 0 : perhaps(5);
+	c->run_ends = perhaps(200);
 	c->limit = perhaps(10);
 	c->discard = perhaps(20);
 	c->no_memory = sim_random(4) ? 0 : perhaps(1000);

@@ -85,6 +85,7 @@ struct sim_config {
 	unsigned int kill;   /* a server, per 100 ms */
 	unsigned int pin;
 	unsigned int map_error;
+	unsigned int run_ends; /* a run is done only up to a point */
 	unsigned int limit;
 	unsigned int discard;
 	unsigned int no_memory;
