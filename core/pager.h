@@ -213,6 +213,8 @@ struct tm_pager_ops {
  *	glue has buffers for that many
  * @io_bytes: largest request in bytes
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
+ * @around_blocks: most neighbours, a power of two up to 64, that come with a
+ *	fault that is part of no stream; 0 or 1: none. Needs @can_cache
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no
@@ -227,6 +229,7 @@ struct tm_pager_config {
 	u32 io_depth;
 	u32 io_bytes;
 	u32 prefetch_blocks;
+	u32 around_blocks;
 	bool can_cache;
 	u32 stall_ms;
 	const struct tm_replace_ops *replace;

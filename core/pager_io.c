@@ -328,57 +328,6 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 				: err);
 }
 
-/*
- * Map neighbours that came together, the first of them and up to @nr, with one
- * call. Returns how many are settled: 0 where there is nothing to be gained.
- */
-static u32 fetched_run(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
-{
-	struct tm_pager *p = lane->pager;
-	u32 frame[TM_RUN_BLOCKS], i, done;
-	struct tm_ref b;
-	u64 now;
-
-	if (nr < 2 || !p->ops->map_run)
-		return 0;
-	tm_lock_acquire(&first->shard->lock);
-	for (i = 0; i < nr; i++) {
-		b = tm_ref_neighbour(first, i);
-		/* another's, a marker, or freed: that one goes alone */
-		if (b.e->flags & TM_BLOCK_DISCARD ||
-		    tm_ref_frame(p, &b)->flags & TM_FRAME_MARKER)
-			break;
-		frame[i] = b.e->frame;
-	}
-	nr = i;
-	for (i = 0; nr > 1 && i < nr; i++) {
-		b = tm_ref_neighbour(first, i);
-		b.e->flags &= (u16) ~(TM_BLOCK_RETRY | TM_BLOCK_WANTED |
-				      TM_BLOCK_WRITE);
-		b.e->state = TM_MAPPING;
-	}
-	tm_lock_release(&first->shard->lock);
-	if (nr < 2)
-		return 0;
-
-	done = p->ops->map_run(p->ctx, lane, first->block, frame, nr);
-	now = p->ops->now(p->ctx);
-	for (i = 0; i < nr; i++) {
-		struct tm_frame *f = &p->frames.at[frame[i]];
-
-		b = tm_ref_neighbour(first, i);
-		tm_lock_acquire(&b.shard->lock);
-		if (i < done) {
-			f->mapped_ns = f->flags & TM_FRAME_FAULT ? now : 0;
-			tm_block_settle(lane, &b, TM_HELD_MAPPED, 0);
-		} else {
-			b.e->flags |= TM_BLOCK_WANTED;
-			tm_block_settle(lane, &b, TM_HELD_BYTES, 0);
-		}
-	}
-	return nr;
-}
-
 /* How many neighbours from the @i-th on are there whole. */
 static u32 io_run(const struct tm_io *io, const int *err, u32 i)
 {
@@ -413,7 +362,7 @@ void tm_pager_fetched(struct tm_io *io, int status)
 	}
 	for (i = 0; i < io->nr; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
-		run = fetched_run(lane, &b, io_run(io, err, i));
+		run = tm_run_fetched(lane, &b, io_run(io, err, i));
 		if (run)
 			continue;
 		fetched_one(lane, &b, err[i]);

@@ -117,6 +117,7 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	io_blocks = between(1, 16);
 	p->io_bytes = io_blocks << p->block_shift;
 	p->prefetch_blocks = sim_random(4) ? between(1, 24) : 0;
+	p->around_blocks = 1u << sim_random(7);
 	p->stall_ms = between(1000, 3000);
 	p->replace = tm_replace_find(sim_random(2) ? "fifo" : "lru");
 	p->place = tm_place_find(sim_random(2) ? "simple" : "rr");
