@@ -217,6 +217,9 @@ static int pager_start(struct tm_uffd_engine *e)
 						       : IO_BYTES,
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
+		.around_blocks = e->map.block_auto
+					 ? TM_MAP_AUTO_AROUND >> e->block_shift
+					 : 0,
 		.can_cache = e->mech->can_cache,
 		.stall_ms = e->stall_ms,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,

@@ -56,5 +56,6 @@ void tm_around_judge(struct tm_around *a, bool used)
 
 u32 tm_around_probe(const struct tm_around *a, u32 nr)
 {
-	return a->next * 0x9e3779b9u >> 16 & (nr - 1);
+	/* by the golden ratio: the next is far from the last ones */
+	return (a->next * 0x9e3779b9u >> 16) * nr >> 16;
 }

@@ -28,10 +28,10 @@ struct tm_around {
 void tm_around_init(struct tm_around *a);
 
 /**
- * tm_around_fault() - @block faulted, and not as part of a stream
+ * tm_around_fault() - @block faulted
  * @max: log2 of the most blocks that may come together
  *
- * Returns log2 of those that should.
+ * Returns log2 of those that should, where it is no stream.
  */
 u32 tm_around_fault(struct tm_around *a, u64 block, u32 max);
 

@@ -47,6 +47,8 @@ struct tm_replace_ops; /* core/replace.h */
 #define TM_SERVERS_MAX 256
 #define TM_LANES_MAX 16
 #define TM_IO_BLOCKS 64 /* blocks in one request at most */
+/* blocks that may come and go together, the first at a multiple of it */
+#define TM_RUN_BLOCKS 64
 
 #define TM_NO_FRAME (~(u32)0)
 
@@ -213,8 +215,8 @@ struct tm_pager_ops {
  *	glue has buffers for that many
  * @io_bytes: largest request in bytes
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
- * @around_blocks: most neighbours, a power of two up to 64, that come with a
- *	fault that is part of no stream; 0 or 1: none. Needs @can_cache
+ * @around_blocks: most neighbours, a power of two up to TM_RUN_BLOCKS, that
+ *	come with a fault that is part of no stream; 0 or 1: none. Needs @can_cache
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no

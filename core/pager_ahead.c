@@ -83,10 +83,11 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used)
 }
 
 /*
- * No stream: have what lies around the block, if that was of use before. One
- * of the neighbours is left unmapped, so that a fault tells whether it is.
+ * Learn from the fault. If it is part of no stream, have what lies around it,
+ * as far as that was of use before; one of the neighbours is left unmapped, so
+ * that a fault tells whether it still is.
  */
-static void have_around(struct tm_lane *lane, u64 block)
+static void have_around(struct tm_lane *lane, u64 block, bool stream)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_area *area = area_of(p, block);
@@ -97,7 +98,7 @@ static void have_around(struct tm_lane *lane, u64 block)
 	shift = tm_around_fault(&area->around, block, p->around_max);
 	probe = tm_around_probe(&area->around, 1u << shift);
 	tm_lock_release(&area->lock);
-	if (!shift)
+	if (!shift || stream)
 		return;
 	nr = 1u << shift;
 	block &= ~(u64)(nr - 1);
@@ -127,8 +128,8 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
 	tm_lock_acquire(&zone->lock);
 	more = tm_prefetch_fault(&zone->prefetch, block, &w);
 	tm_lock_release(&zone->lock);
-	if (!w.stream && p->around_max && !fresh)
-		have_around(lane, block);
+	if (p->around_max && !fresh)
+		have_around(lane, block, w.stream);
 	if (!more)
 		return;
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)

@@ -137,15 +137,10 @@ struct tm_ref {
 	struct tm_shard *shard;
 };
 
-/*
- * So many neighbours, the first at a multiple of it, share a shard and a leaf:
- * they can come and go together.
- */
-#define TM_RUN_BLOCKS 64
-
 static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 				   struct tm_block *e)
 {
+	/* neighbours of a run share a shard, and a leaf of the map */
 	u64 hash = block / TM_RUN_BLOCKS * 0x9e3779b97f4a7c15ULL >> 32;
 
 	return (struct tm_ref){block, e, &p->shard[hash & (p->nr_shards - 1)]};

@@ -371,6 +371,8 @@ void tm_pager_fetched(struct tm_io *io, int status)
 	if (!status) {
 		tm_stats_add(lane->stats, bytes_in,
 			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->fetch_bytes,
+			       (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->fetch_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
 	}
@@ -420,6 +422,8 @@ void tm_pager_stored(struct tm_io *io, int status)
 		tm_stats_add(lane->stats, stored_blocks, io->nr);
 		tm_stats_add(lane->stats, bytes_out,
 			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->store_bytes,
+			       (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->store_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
 	} else {

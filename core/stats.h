@@ -65,6 +65,8 @@ struct tm_stats {
 	struct tm_hist fault_ns; /* every fault */
 	struct tm_hist fetch_ns; /* request sent to data verified */
 	struct tm_hist store_ns; /* request sent to acknowledged */
+	struct tm_hist fetch_bytes; /* of each request */
+	struct tm_hist store_bytes;
 };
 
 /** tm_stats_add() - add @n to one counter; only the owning lane may */
