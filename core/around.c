@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * How much around a fault is worth having: doubled and halved by what the last
- * neighbours were good for, as Leap does with its prefetch window (Maruf and
- * Chowdhury, "Effectively Prefetching Remote Memory with Leap", USENIX ATC
- * 2020). What is doubled here is an aligned unit and not a window ahead, since
- * these faults have no direction. Lock order: none.
+ * How much around a fault is worth having: an aligned unit, doubled and halved
+ * by what neighbours were good for, after Linux's swap readahead
+ * (swap_cluster_readahead(), __swapin_nr_pages()). Lock order: none.
  */
 #include "core/around.h"
 

@@ -62,8 +62,8 @@ static bool config_valid(const struct tm_pager_config *c)
 	       c->block_shift <= TM_BLOCK_SHIFT_MAX && c->nr_lanes &&
 	       c->nr_lanes <= TM_LANES_MAX && c->nr_servers &&
 	       c->nr_servers <= TM_SERVERS_MAX && c->io_depth &&
-	       c->io_depth < TM_NO_FRAME &&
-	       c->around_blocks <= TM_RUN_BLOCKS && c->replace && c->place;
+	       c->io_depth < TM_NO_FRAME && c->around_blocks <= TM_RUN_BLOCKS &&
+	       c->replace && c->place;
 }
 
 int tm_pager_create(const struct tm_pager_config *config,

@@ -213,9 +213,8 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 
 	b->e->state = TM_RESIDENT;
 	b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
-	frame->flags &=
-		(u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD | TM_FRAME_MARKER |
-		       TM_FRAME_PROBE);
+	frame->flags &= (u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD |
+			       TM_FRAME_MARKER | TM_FRAME_PROBE);
 	p->config.replace->insert(&b->shard->replace, b->e->frame, false);
 	tm_lock_release(&b->shard->lock);
 

@@ -126,7 +126,8 @@ struct tm_pager {
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_zone zone[TM_ZONES];
 	struct tm_area area[TM_AREAS];
-	u32 around_max; /* log2 of the blocks; 0: nothing comes around a fault */
+	u32 around_max; /* log2 of the blocks; 0: nothing comes around a fault
+			 */
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 

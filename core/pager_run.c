@@ -13,9 +13,9 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 	u32 i, done;
 	u64 now;
 
-	done = p->ops->map_run ? p->ops->map_run(p->ctx, lane, first->block,
-						 frame, nr)
-			       : 0;
+	done = p->ops->map_run
+		       ? p->ops->map_run(p->ctx, lane, first->block, frame, nr)
+		       : 0;
 	now = p->ops->now(p->ctx);
 	for (i = 0; i < nr; i++) {
 		struct tm_ref b = tm_ref_neighbour(first, i);
@@ -35,8 +35,8 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 /* It joins a run; shard locked. */
 static void run_add(const struct tm_ref *b, u32 *frame, u32 *nr)
 {
-	b->e->flags &= (u16) ~(TM_BLOCK_RETRY | TM_BLOCK_WANTED |
-			       TM_BLOCK_WRITE);
+	b->e->flags &=
+		(u16) ~(TM_BLOCK_RETRY | TM_BLOCK_WANTED | TM_BLOCK_WRITE);
 	b->e->state = TM_MAPPING;
 	frame[(*nr)++] = b->e->frame;
 }

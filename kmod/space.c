@@ -64,10 +64,10 @@ static bool config_valid(const struct tm_uapi_space *c)
 	       c->io_bytes >= c->block_bytes &&
 	       !(c->io_bytes % c->block_bytes) &&
 	       c->io_bytes <= TM_PROTO_IO_MAX &&
-	       around_valid(c->around_bytes, c->block_bytes) && time_valid(c->timeout_ms) &&
-	       time_valid(c->stall_ms) && c->nr_servers &&
-	       c->nr_servers <= TM_UAPI_SERVERS_MAX && c->nr_lanes &&
-	       c->nr_lanes <= TM_UAPI_LANES_MAX &&
+	       around_valid(c->around_bytes, c->block_bytes) &&
+	       time_valid(c->timeout_ms) && time_valid(c->stall_ms) &&
+	       c->nr_servers && c->nr_servers <= TM_UAPI_SERVERS_MAX &&
+	       c->nr_lanes && c->nr_lanes <= TM_UAPI_LANES_MAX &&
 	       c->capacity_bytes >= c->block_bytes &&
 	       c->local_bytes / c->block_bytes >= FRAMES_MIN &&
 	       c->local_bytes / c->block_bytes < TM_NO_FRAME;

@@ -61,8 +61,7 @@ static void print_text(const struct tm_map *map,
 	printf("job %" PRIu64 ": %s remote, %s local, blocks of %s, %s, %s\n",
 	       map->job, SIZE(0, map->size_bytes), SIZE(1, map->local_bytes),
 	       map->block_auto ? "auto" : SIZE(2, map->block_bytes),
-	       map->fifo ? "fifo" : "lru",
-	       map->rr ? "rr" : "simple");
+	       map->fifo ? "fifo" : "lru", map->rr ? "rr" : "simple");
 	for (i = 0; i < map->nr_servers; i++)
 		printf("  server   %s, %s\n", map->server[i].address,
 		       SIZE(0, map->server[i].capacity_bytes));

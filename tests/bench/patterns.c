@@ -134,8 +134,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } modes[] = {
-	{"read", do_read},     {"write", do_write}, {"stride", do_stride},
-	{"random", do_random}, {"gups", do_gups},   {"triad", do_triad},
+	{"read", do_read},	 {"write", do_write}, {"stride", do_stride},
+	{"random", do_random},	 {"gups", do_gups},   {"triad", do_triad},
 	{"cluster", do_cluster},
 };
 
