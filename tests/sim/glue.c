@@ -155,6 +155,7 @@ static u32 glue_map_run(void *ctx, struct tm_lane *lane, u64 block,
 {
 	u32 i;
 
+	sim.busy = block + sim_random(nr);
 	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
 		if (glue_map(ctx, lane, block + i, frame[i], 0))
 			break;
@@ -168,6 +169,7 @@ static u32 glue_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
 
 	if (sim.config.exact_dirty)
 		return 0;
+	sim.busy = block + sim_random(nr);
 	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
 		if (glue_unmap(ctx, lane, block + i, frame[i]) < 0)
 			break;

@@ -136,12 +136,13 @@ static void discard_some(void)
 	tm_pager_discard(w_lane(nested, 1), 2048, 512);
 }
 
-/* A lane may free what another one is not working on at any time. */
+/* Of other blocks: who frees those of a run waits until it has ended. */
 static void discards_within_runs(void **state)
 {
 	struct world *w = streaming(&tm_replace_lru);
 	u64 i;
 
+	w->ops.unmap_run = w_unmap_run;
 	for (i = 0; i < 256; i++) {
 		nested_what = i % 16 ? NULL : discard_some;
 		get_by_both(w, i);
