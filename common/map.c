@@ -264,7 +264,7 @@ static int get_block(struct context *c, const char *key,
 static int parse_key(struct context *c, const char *key,
 		     struct json_object *value, struct tm_map *map)
 {
-	uint64_t number;
+	uint64_t number = 0;
 	int err;
 
 	if (!strcmp(key, "version")) {
