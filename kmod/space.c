@@ -24,7 +24,7 @@
 /* Bytes under way per lane, and blocks: what keeps a fast network busy. */
 #define DEPTH_BYTES (4u << 20)
 #define DEPTH_MIN 8u
-#define DEPTH_MAX 64u
+#define DEPTH_MAX 256u
 #define FRAMES_MIN 8
 #define TIME_MAX_MS (24 * 3600 * 1000)
 
@@ -46,6 +46,12 @@ static bool time_valid(u32 ms)
 	return ms && ms <= TIME_MAX_MS;
 }
 
+static bool around_valid(u64 around, u32 block)
+{
+	return !around || (is_power_of_2(around) && around >= block &&
+			   around / block <= TM_RUN_BLOCKS);
+}
+
 static bool config_valid(const struct tm_uapi_space *c)
 {
 	return c->version == TM_UAPI_VERSION && name_valid(c->name) &&
@@ -57,10 +63,11 @@ static bool config_valid(const struct tm_uapi_space *c)
 	       c->block_bytes <= 1u << TM_BLOCK_SHIFT_MAX &&
 	       c->io_bytes >= c->block_bytes &&
 	       !(c->io_bytes % c->block_bytes) &&
-	       c->io_bytes <= TM_PROTO_IO_MAX && time_valid(c->timeout_ms) &&
-	       time_valid(c->stall_ms) && c->nr_servers &&
-	       c->nr_servers <= TM_UAPI_SERVERS_MAX && c->nr_lanes &&
-	       c->nr_lanes <= TM_UAPI_LANES_MAX &&
+	       c->io_bytes <= TM_PROTO_IO_MAX &&
+	       around_valid(c->around_bytes, c->block_bytes) &&
+	       time_valid(c->timeout_ms) && time_valid(c->stall_ms) &&
+	       c->nr_servers && c->nr_servers <= TM_UAPI_SERVERS_MAX &&
+	       c->nr_lanes && c->nr_lanes <= TM_UAPI_LANES_MAX &&
 	       c->capacity_bytes >= c->block_bytes &&
 	       c->local_bytes / c->block_bytes >= FRAMES_MIN &&
 	       c->local_bytes / c->block_bytes < TM_NO_FRAME;
@@ -99,6 +106,7 @@ static int pager_create(struct tm_space *space)
 		.io_depth = space->io_depth,
 		.io_bytes = c->io_bytes,
 		.prefetch_blocks = c->readahead_bytes >> space->block_shift,
+		.around_blocks = c->around_bytes >> space->block_shift,
 		.can_cache = true,
 		.stall_ms = c->stall_ms,
 		.replace = c->policy == TM_UAPI_FIFO ? &tm_replace_fifo
