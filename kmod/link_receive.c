@@ -40,6 +40,9 @@ static struct tm_link_slot *identify(struct tm_link *link, struct tm_msg *msg,
 	else if (!msg->status &&
 		 msg->length != tm_link_payload_in(slot->request))
 		*why = "a reply of another length than the request's";
+	else if (!msg->status && msg->type == TM_WIRE_RESERVE &&
+		 msg->argument != link->extent_bytes)
+		*why = "an extent of another size than it said";
 	return *why ? NULL : slot;
 }
 

@@ -335,7 +335,7 @@ int tm_space_attach(struct tm_space *space, const struct tm_uapi_attach *a)
 	if (!sock)
 		return err;
 	err = tm_link_attach(space->lane[a->channel]->link[a->server], sock,
-			     a->epoch);
+			     a->epoch, a->extent_bytes);
 	sockfd_put(sock);
 	if (err)
 		return err;
