@@ -242,8 +242,8 @@ static int attach(struct tm_space *space, unsigned int index)
 			 "the kernel refuses the connection: %s%s",
 			 strerror(-err),
 			 err == -EINVAL
-				 ? " (all servers need the same extent size, a "
-				   "multiple of the block, and may not change)"
+				 ? " (its extents must be whole blocks, of one "
+				   "size, and its requests as large as ours)"
 				 : "");
 	close(c->dial.fd);
 	c->dial.fd = -1;

@@ -28,6 +28,7 @@
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
@@ -62,6 +63,7 @@
 
 struct tm_region;
 struct tm_space;
+struct tm_token;
 struct tm_transfer;
 
 /**
@@ -80,6 +82,7 @@ struct tm_pages {
  * @limit: what the pager was told; never more than @total
  * @max: all of the space's local memory; @floor: what pressure leaves
  * @idle_until: do not grow before (jiffies)
+ * @given_back: who waits for memory to be freed
  */
 struct tm_pool {
 	spinlock_t lock;
@@ -90,6 +93,7 @@ struct tm_pool {
 	u32 max;
 	u32 floor;
 	unsigned long idle_until;
+	wait_queue_head_t given_back;
 };
 
 /**
@@ -209,6 +213,7 @@ struct tm_server {
  *	under @sem
  * @failed: errno by block: accesses end in SIGBUS
  * @memcg: charged for frames; under @grow_lock
+ * @token: in @tokens, charged there too; see shrink.c
  */
 struct tm_space {
 	struct kref ref;
@@ -248,6 +253,8 @@ struct tm_space {
 	struct mem_cgroup *memcg;
 	struct tm_shrinker shrinker;
 	bool shrinks; /* it is registered */
+	struct list_lru tokens;
+	struct tm_token *token;
 	u64 resident_peak_bytes;
 	u64 remote_peak_bytes;
 
@@ -397,9 +404,26 @@ void tm_pool_put(struct tm_space *space, struct tm_pages *pages);
  */
 void tm_pool_abandon(struct tm_space *space, struct tm_pages *pages);
 void tm_pages_free(struct tm_space *space, struct tm_pages *pages);
+/**
+ * tm_pool_shrink() - do with so many frames less, for a while; how many there
+ * were to free at once
+ */
+u32 tm_pool_shrink(struct tm_space *space, u32 wanted);
 void tm_pool_destroy(struct tm_space *space);
-int tm_pool_shrinker_start(struct tm_space *space);
-void tm_pool_shrinker_stop(struct tm_space *space);
+
+/* shrink.c */
+
+int tm_shrink_init(void);
+void tm_shrink_exit(void);
+/** tm_shrink_start() - before the lanes run */
+int tm_shrink_start(struct tm_space *space);
+/** tm_shrink_stop() - if it was started; before the lanes end */
+void tm_shrink_stop(struct tm_space *space);
+/**
+ * tm_shrink_charge() - space->memcg may ask for memory from now on, no other
+ * does; 0 or -ENOMEM. grow_lock is held
+ */
+int tm_shrink_charge(struct tm_space *space);
 
 /* age.c */
 

@@ -139,8 +139,7 @@ static void space_stop(struct tm_space *space)
 {
 	unsigned int i;
 
-	if (space->shrinks)
-		tm_pool_shrinker_stop(space);
+	tm_shrink_stop(space);
 	for (i = 0; i < space->config.nr_lanes && space->lane[i]; i++)
 		tm_lane_stop(space->lane[i]);
 	for (i = 0; i < space->config.nr_lanes && space->lane[i]; i++)
@@ -167,10 +166,7 @@ static int space_start(struct tm_space *space)
 	for (i = 0; i < space->config.nr_lanes && !err; i++)
 		err = tm_lane_create(space, i);
 	if (!err)
-		err = tm_pool_shrinker_start(space);
-	if (err)
-		return err;
-	space->shrinks = true;
+		err = tm_shrink_start(space);
 	for (i = 0; i < space->config.nr_lanes && !err; i++)
 		err = tm_lane_start(space->lane[i]);
 	return err;
@@ -205,6 +201,7 @@ static struct tm_space *space_alloc(const struct tm_uapi_space *config)
 	xa_init(&space->failed);
 	mutex_init(&space->grow_lock);
 	spin_lock_init(&space->pool.lock);
+	init_waitqueue_head(&space->pool.given_back);
 	space->pool.max = frames;
 	space->pool.floor = min_t(u64, frames, TM_POOL_FLOOR);
 	space->pool.idle_until = jiffies;
@@ -346,7 +343,7 @@ int tm_space_attach(struct tm_space *space, const struct tm_uapi_attach *a)
 	if (!sock)
 		return err;
 	err = tm_link_attach(space->lane[a->channel]->link[a->server], sock,
-			     a->epoch);
+			     a->epoch, a->extent_bytes);
 	sockfd_put(sock);
 	if (err)
 		return err;
