@@ -17,7 +17,7 @@
  *   lane->lock, space->lock, bucket->lock, pool->lock: spinlocks, innermost;
  *	nothing sleeps under them
  *
- * region->sem is taken for reading by lanes around what they do with a region
+ * space->sem is taken for reading by lanes around what they do with a region
  * they looked up, and for writing when it is taken away; inside it, as above.
  */
 #ifndef TM_KMOD_INTERNAL_H
