@@ -101,6 +101,7 @@ struct tm_pool {
  * @mapped: some thread has mapped it since it was published
  * @awaited: published for a thread that has not mapped it yet, at @published
  *	(jiffies)
+ * @refused: a lane wanted to take it away, and could not for @busy or @awaited
  */
 struct tm_slot {
 	struct tm_pages *pages;
@@ -111,6 +112,7 @@ struct tm_slot {
 	bool present;
 	bool mapped;
 	bool awaited;
+	bool refused;
 };
 
 /**
