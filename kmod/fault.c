@@ -217,6 +217,8 @@ static vm_fault_t tm_fault(struct vm_fault *vmf)
 		}
 		if (may_drop && (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 			spin_unlock(&bucket->lock);
+			tm_lane_hint(tm_block_lane(space, wait.block),
+				     wait.block);
 			return VM_FAULT_RETRY;
 		}
 		init_completion(&wait.done);

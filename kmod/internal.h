@@ -56,6 +56,9 @@
 /* frames that a space always has memory for, once it has been opened */
 #define TM_POOL_FLOOR 16u
 
+/* asked for at one time; what is beyond them is asked for again, later */
+#define TM_HINTS 16
+
 /* A kernel thread that finds nothing to do looks again after this time. */
 #define TM_TICK (HZ / 10)
 
@@ -151,8 +154,9 @@ struct tm_discard {
 
 /**
  * struct tm_space_lane - a thread that pages
- * @lock: guards @posts and @discards
+ * @lock: guards @posts, @hints and @discards
  * @kicked: there may be something to do
+ * @hint: @nr_hints blocks that were asked for by who may not wait
  * @failed: transfers to be completed with an error
  * @full: servers that refused an extent or a store; asked again at the next
  *	tick
@@ -167,6 +171,8 @@ struct tm_space_lane {
 
 	spinlock_t lock;
 	struct list_head posts;
+	u64 hint[TM_HINTS];
+	unsigned int nr_hints;
 	struct list_head discards;
 
 	struct tm_link *link[TM_SERVERS_MAX];
@@ -418,6 +424,8 @@ void tm_lane_kick(struct tm_space_lane *lane);
 void tm_lane_post(struct tm_space_lane *lane, struct tm_wait *wait);
 /** tm_lane_unpost() - the thread does not wait any more */
 void tm_lane_unpost(struct tm_space_lane *lane, struct tm_wait *wait);
+/** tm_lane_hint() - bring a block in for who does not wait but comes again */
+void tm_lane_hint(struct tm_space_lane *lane, u64 block);
 /**
  * tm_region_discard() - forget blocks, wait until none is mapped
  * @killable: -EINTR by a fatal signal; it is done all the same
