@@ -27,6 +27,7 @@
 #include "common/map.h"
 #include "common/session.h"
 #include "core/pager.h"
+#include "core/upkeep.h"
 
 struct tm_transport_request;
 struct tm_command;
@@ -51,8 +52,7 @@ struct tm_engine_lane {
 	size_t requests_bytes;
 	struct tm_transport_request *free_request;
 	struct tm_transport_request *failed; /* to be completed so */
-	unsigned int nr_control; /* requests besides reads, writes */
-	bool reserve_ends;	 /* and has left room for its release */
+	struct tm_upkeep upkeep;
 	unsigned int nr_dirty;
 	u16 dirty[TM_SERVERS_MAX];
 	bool is_dirty[TM_SERVERS_MAX];

@@ -31,23 +31,6 @@ void tm_lost_vanished(struct tm_uffd_engine *e, u64 addr, pid_t tid)
 	bus_error(tid);
 }
 
-static const char *cause(int err)
-{
-	switch (err) {
-	case -EIO:
-		return "its only copy is gone with its server";
-	case -EBADMSG:
-		return "it came back from its server damaged, twice";
-	case -ENOMEM:
-		return "no local memory became free for it";
-	case -EREMOTEIO:
-		return "its server refuses to give it back (see that server's "
-		       "log)";
-	default:
-		return strerror(-err);
-	}
-}
-
 static void failed_log(struct tm_uffd_engine *e, u64 block, int err, u32 nr)
 {
 	if (nr > LOG_FIRST && nr % LOG_EVERY)
@@ -56,7 +39,7 @@ static void failed_log(struct tm_uffd_engine *e, u64 block, int err, u32 nr)
 		    "access memory at %p (block %llu): %s; the access ends in "
 		    "SIGBUS (%u such blocks so far)",
 		    tm_engine_addr(e, block), (unsigned long long)block,
-		    cause(err), nr);
+		    tm_fail_cause(err) ?: strerror(-err), nr);
 }
 
 void tm_lost_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

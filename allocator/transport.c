@@ -9,15 +9,6 @@
  */
 #include "allocator/engine_internal.h"
 
-/*
- * Requests besides the pager's I/O: a channel's RESERVEs, which always find
- * one, and these. DISCARD tells the server what it would learn from the next
- * store or the extent's release anyway, so it gives way to RELEASE when there
- * are many.
- */
-#define CONTROL_REQUESTS 256
-#define CONTROL_KEPT 64 /* that no DISCARD may use */
-
 #define TRANSPORT_WHY_BYTES 512
 #define REFUSED_LOG_NS (60ull * 1000000000)
 
@@ -32,8 +23,7 @@ struct tm_transport_request {
 
 static unsigned int lane_requests(const struct tm_uffd_engine *e)
 {
-	return e->io_depth + e->map.nr_servers * TM_PROTO_RESERVES_MAX +
-	       CONTROL_REQUESTS;
+	return e->io_depth + tm_upkeep_max(e->map.nr_servers);
 }
 
 static void server_lost(void *ctx, struct tm_session *session, const char *why)
@@ -127,7 +117,9 @@ int tm_transport_lane_init(struct tm_engine_lane *lane)
 		lane->requests[nr].next = lane->free_request;
 		lane->free_request = &lane->requests[nr];
 	}
-	lane->nr_control = 0;
+	lane->upkeep = (struct tm_upkeep){
+		.nr_servers = lane->engine->map.nr_servers,
+	};
 	return 0;
 }
 
@@ -152,7 +144,7 @@ static void store_refused(struct tm_engine_lane *lane, u16 server)
 static void complete(struct tm_transport_request *r, int err)
 {
 	struct tm_engine_lane *lane = r->lane;
-	struct tm_request request = {.kind = r->request.kind,
+	struct tm_request request = {.type = r->request.type,
 				     .addr = r->request.addr,
 				     .bytes = r->request.bytes};
 	struct tm_io *io = r->io;
@@ -160,31 +152,22 @@ static void complete(struct tm_transport_request *r, int err)
 
 	r->next = lane->free_request;
 	lane->free_request = r;
-	switch (request.kind) {
-	case TM_REQUEST_READ:
+	switch (request.type) {
+	case TM_WIRE_READ:
 		tm_pager_fetched(io, err);
 		return;
-	case TM_REQUEST_WRITE:
+	case TM_WIRE_WRITE:
 		if (err && err != -EIO)
 			store_refused(lane, server);
 		tm_pager_stored(io, err);
 		return;
-	case TM_REQUEST_RESERVE:
+	case TM_WIRE_RESERVE:
 		if (err)
 			tm_store_relaxed(&lane->engine->full[server], true);
-		lane->reserve_ends = true;
-		tm_pager_reserved(lane->pager, server, request.addr,
-				  request.bytes, err ? -ENOMEM : 0);
-		lane->reserve_ends = false;
-		break;
-	case TM_REQUEST_DISCARD:
-		tm_pager_discarded(lane->pager, server, request.addr,
-				   request.bytes);
-		break;
-	default:
 		break;
 	}
-	lane->nr_control--;
+	tm_upkeep_end(&lane->upkeep, lane->pager, request.type, server,
+		      request.addr, request.bytes, err);
 }
 
 static void request_done(struct tm_request *request, int err)
@@ -194,17 +177,16 @@ static void request_done(struct tm_request *request, int err)
 }
 
 static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
-						enum tm_request_kind kind,
+						enum tm_wire_type type,
 						u16 server, u64 addr, u64 bytes)
 {
 	struct tm_transport_request *r = lane->free_request;
 
-	if (!r)
-		return NULL;
+	TM_BUG_ON(!r);
 	lane->free_request = r->next;
 	r->server = server;
 	r->io = NULL;
-	r->request.kind = kind;
+	r->request.type = type;
 	r->request.nr_iov = 0;
 	r->request.addr = addr;
 	r->request.bytes = bytes;
@@ -240,22 +222,21 @@ static void submit(struct tm_transport_request *r)
 }
 
 static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
-		     enum tm_request_kind kind)
+		     enum tm_wire_type type)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, io->lane);
 	struct tm_transport_request *r;
 	struct iovec *iov;
 
 	/* The pager has no more than io_depth blocks under way. */
-	r = request_get(lane, kind, io->server, io->addr,
+	r = request_get(lane, type, io->server, io->addr,
 			(u64)io->nr << e->block_shift);
-	TM_BUG_ON(!r);
 	r->io = io;
 	r->request.nr_iov = io->nr;
 	for (unsigned int i = 0; i < io->nr; i++) {
 		iov = &r->request.iov[i];
 		iov->iov_len = e->engine.block;
-		if (kind == TM_REQUEST_WRITE)
+		if (type == TM_WIRE_WRITE)
 			iov->iov_base = e->mech->bytes(e, io->seg[i].block,
 						       io->seg[i].frame);
 		else
@@ -275,51 +256,42 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 
 void tm_transport_fetch(void *ctx, struct tm_io *io)
 {
-	transfer(ctx, io, TM_REQUEST_READ);
+	transfer(ctx, io, TM_WIRE_READ);
 }
 
 void tm_transport_store(void *ctx, struct tm_io *io)
 {
-	transfer(ctx, io, TM_REQUEST_WRITE);
+	transfer(ctx, io, TM_WIRE_WRITE);
 }
 
 /* Returns false when too much is under way. */
 static bool control(struct tm_uffd_engine *e, struct tm_lane *pager_lane,
-		    enum tm_request_kind kind, unsigned int server, u64 addr,
+		    enum tm_wire_type type, unsigned int server, u64 addr,
 		    u64 bytes)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, pager_lane);
-	struct tm_transport_request *r = NULL;
-	unsigned int limit = CONTROL_REQUESTS;
 
-	if (kind == TM_REQUEST_RESERVE)
-		limit += e->map.nr_servers * TM_PROTO_RESERVES_MAX;
-	else if (kind == TM_REQUEST_DISCARD)
-		limit -= CONTROL_KEPT;
-	if (lane->nr_control < limit || lane->reserve_ends)
-		r = request_get(lane, kind, (u16)server, addr, bytes);
-	if (!r)
+	if (!tm_upkeep_start(&lane->upkeep, type))
 		return false;
-	lane->nr_control++;
-	submit(r);
+	submit(request_get(lane, type, (u16)server, addr, bytes));
 	return true;
 }
 
 bool tm_transport_discard(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes)
 {
-	return control(ctx, lane, TM_REQUEST_DISCARD, server, addr, bytes);
+	return control(ctx, lane, TM_WIRE_DISCARD, server, addr, bytes);
 }
 
 void tm_transport_reserve(void *ctx, struct tm_lane *lane, unsigned int server)
 {
-	control(ctx, lane, TM_REQUEST_RESERVE, server, 0, 0);
+	control(ctx, lane, TM_WIRE_RESERVE, server, 0, 0);
 }
 
 bool tm_transport_release(void *ctx, struct tm_lane *lane, unsigned int server,
 			  u64 addr, u64 bytes)
 {
-	return control(ctx, lane, TM_REQUEST_RELEASE, server, addr, bytes);
+	return control(ctx, lane, TM_WIRE_RELEASE, server, addr, bytes);
 }
 
 bool tm_transport_flush(struct tm_engine_lane *lane)

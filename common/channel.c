@@ -18,139 +18,48 @@ u64 tm_channel_now(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-u8 tm_request_wire_type(enum tm_request_kind kind)
-{
-	static const u8 types[] = {
-		[TM_REQUEST_READ] = TM_WIRE_READ,
-		[TM_REQUEST_WRITE] = TM_WIRE_WRITE,
-		[TM_REQUEST_DISCARD] = TM_WIRE_DISCARD,
-		[TM_REQUEST_RESERVE] = TM_WIRE_RESERVE,
-		[TM_REQUEST_RELEASE] = TM_WIRE_RELEASE,
-		[TM_REQUEST_STAT] = TM_WIRE_STAT,
-		[TM_REQUEST_PING] = TM_WIRE_PING,
-	};
-
-	return types[kind];
-}
-
-/* Payload bytes that go with the request, and with the reply. */
-static u32 payload_out(const struct tm_request *request)
-{
-	return request->kind == TM_REQUEST_WRITE ? request->bytes : 0;
-}
-
-u32 tm_payload_in(const struct tm_request *request)
-{
-	return request->kind == TM_REQUEST_READ ||
-			       request->kind == TM_REQUEST_STAT
-		       ? request->bytes
-		       : 0;
-}
-
-static void encode(struct tm_channel *channel, struct tm_slot *slot)
-{
-	const struct tm_request *request = slot->request;
-	struct tm_msg msg = {
-		.type = tm_request_wire_type(request->kind),
-		.id = slot->id,
-		.epoch = channel->epoch,
-		.length = payload_out(request),
-	};
-
-	switch (request->kind) {
-	case TM_REQUEST_READ:
-	case TM_REQUEST_DISCARD:
-	case TM_REQUEST_RELEASE:
-		msg.argument = request->bytes;
-		msg.addr = request->addr;
-		break;
-	case TM_REQUEST_WRITE:
-		msg.addr = request->addr;
-		break;
-	default:
-		break;
-	}
-	tm_msg_encode(&msg, &slot->header);
-}
-
 void tm_channel_init(struct tm_channel *channel, struct tm_session *session,
-		     u32 index, struct tm_slot *slots, u32 nr_slots)
+		     u32 index, struct tm_call *call, u32 nr_calls)
 {
-	u32 i;
-
 	channel->session = session;
 	channel->index = index;
 	channel->fd = -1;
 	channel->dial.fd = -1;
-	channel->slots = slots;
-	channel->nr_slots = nr_slots;
-	channel->head = channel->tail = channel->unsent = TM_SLOT_NONE;
-	for (i = 0; i < nr_slots; i++)
-		slots[i].next = i + 1 < nr_slots ? i + 1 : TM_SLOT_NONE;
+	channel->heart.timeout = session->timeout_ns;
+	tm_calls_init(&channel->calls, call, nr_calls);
 }
 
 void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request)
 {
-	u32 index = channel->free;
-	struct tm_slot *slot = &channel->slots[index];
-
-	channel->free = slot->next;
-	slot->request = request;
-	slot->id = ++channel->sequence << TM_ID_INDEX_BITS | index;
-	slot->sent = false;
-	slot->next = TM_SLOT_NONE;
-	slot->prev = channel->tail;
-	if (channel->tail == TM_SLOT_NONE)
-		channel->head = index;
-	else
-		channel->slots[channel->tail].next = index;
-	channel->tail = index;
-	if (channel->unsent == TM_SLOT_NONE)
-		channel->unsent = index;
-	channel->under_way++;
-	channel->reserves += request->kind == TM_REQUEST_RESERVE;
-	encode(channel, slot);
+	tm_calls_add(&channel->calls, request, request->type, request->addr,
+		     request->bytes);
 }
 
 int tm_channel_submit(struct tm_channel *channel, struct tm_request *request)
 {
 	if (tm_session_lost(channel->session))
 		return -EIO;
-	if (tm_channel_under_way(channel) + 1 >= channel->nr_slots)
+	if (tm_channel_under_way(channel) + 1 >= channel->calls.nr)
 		return -EAGAIN;
-	if (request->kind == TM_REQUEST_RESERVE &&
-	    channel->reserves == TM_PROTO_RESERVES_MAX)
+	if (request->type == TM_WIRE_RESERVE &&
+	    channel->calls.reserves == TM_PROTO_RESERVES_MAX)
 		return -EAGAIN;
-	if (tm_channel_under_way(channel) == channel->reserves)
-		channel->progress_ns = tm_channel_now();
+	if (tm_channel_under_way(channel) == channel->calls.reserves)
+		channel->heart.progress = tm_channel_now();
 	tm_channel_enqueue(channel, request);
 	return 0;
 }
 
 unsigned int tm_channel_under_way(const struct tm_channel *channel)
 {
-	return channel->under_way - channel->ping_under_way;
+	return channel->calls.under_way - channel->heart.ping_under_way;
 }
 
-void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,
+void tm_channel_finish(struct tm_channel *channel, struct tm_call *call,
 		       int err)
 {
-	struct tm_request *request = slot->request;
-	u32 index = slot - channel->slots;
+	struct tm_request *request = tm_calls_remove(&channel->calls, call);
 
-	if (slot->prev == TM_SLOT_NONE)
-		channel->head = slot->next;
-	else
-		channel->slots[slot->prev].next = slot->next;
-	if (slot->next == TM_SLOT_NONE)
-		channel->tail = slot->prev;
-	else
-		channel->slots[slot->next].prev = slot->prev;
-	slot->request = NULL;
-	slot->next = channel->free;
-	channel->free = index;
-	channel->under_way--;
-	channel->reserves -= request->kind == TM_REQUEST_RESERVE;
 	if (request != &channel->ping)
 		channel->completions++;
 	request->done(request, err);
@@ -158,26 +67,17 @@ void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,
 
 void tm_channel_fail_all(struct tm_channel *channel)
 {
-	while (channel->head != TM_SLOT_NONE)
-		tm_channel_finish(channel, &channel->slots[channel->head],
-				  -EIO);
-	channel->unsent = TM_SLOT_NONE;
+	struct tm_calls *calls = &channel->calls;
+
+	while (calls->head != TM_CALL_NONE)
+		tm_channel_finish(channel, &calls->call[calls->head], -EIO);
 }
 
 void tm_channel_rewind(struct tm_channel *channel)
 {
-	u32 i;
-
-	for (i = channel->head; i != TM_SLOT_NONE; i = channel->slots[i].next) {
-		struct tm_slot *slot = &channel->slots[i];
-
-		slot->sent = false;
-		encode(channel, slot);
-	}
-	channel->unsent = channel->head;
-	channel->tx_done = 0;
+	tm_calls_rewind(&channel->calls, channel->epoch);
 	channel->tx_err = 0;
-	channel->rx_slot = NULL;
+	channel->rx_call = NULL;
 	channel->rx_header_done = 0;
 }
 
@@ -214,59 +114,40 @@ bool tm_vectors_add_payload(struct tm_vectors *v,
 	return true;
 }
 
-static void collect_requests(struct tm_channel *channel, struct tm_vectors *v)
+static void collect_requests(struct tm_calls *calls, struct tm_vectors *v)
 {
 	const size_t header_bytes = sizeof(struct tm_wire_header);
-	size_t skip = channel->tx_done;
+	size_t skip = calls->tx_done;
 	u32 i;
 
-	for (i = channel->unsent; i != TM_SLOT_NONE;
-	     i = channel->slots[i].next) {
-		struct tm_slot *slot = &channel->slots[i];
+	for (i = calls->unsent; i != TM_CALL_NONE; i = calls->call[i].next) {
+		struct tm_call *call = &calls->call[i];
 		size_t in_header = skip < header_bytes ? skip : header_bytes;
 
 		if (in_header < header_bytes &&
-		    !tm_vectors_add(v, (u8 *)&slot->header + in_header,
+		    !tm_vectors_add(v, (u8 *)&call->header + in_header,
 				    header_bytes - in_header))
 			return;
-		if (payload_out(slot->request) &&
-		    !tm_vectors_add_payload(v, slot->request, skip - in_header))
+		if (call->out &&
+		    !tm_vectors_add_payload(v, call->request, skip - in_header))
 			return;
 		skip = 0;
-	}
-}
-
-static void sent(struct tm_channel *channel, size_t bytes)
-{
-	while (bytes > 0) {
-		struct tm_slot *slot = &channel->slots[channel->unsent];
-		size_t left = sizeof(slot->header) +
-			      payload_out(slot->request) - channel->tx_done;
-
-		if (bytes < left) {
-			channel->tx_done += bytes;
-			return;
-		}
-		bytes -= left;
-		channel->tx_done = 0;
-		channel->unsent = slot->next;
-		slot->sent = true;
 	}
 }
 
 void tm_channel_flush(struct tm_channel *channel)
 {
 	while (channel->state == TM_CHANNEL_UP && !channel->tx_err &&
-	       channel->unsent != TM_SLOT_NONE) {
+	       channel->calls.unsent != TM_CALL_NONE) {
 		struct tm_vectors v = tm_vectors(channel->tx_vec);
 		struct msghdr msg = {.msg_iov = v.vec};
 		ssize_t n;
 
-		collect_requests(channel, &v);
+		collect_requests(&channel->calls, &v);
 		msg.msg_iovlen = v.nr;
 		n = sendmsg(channel->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0)
-			sent(channel, n);
+			tm_calls_sent(&channel->calls, n);
 		else if (errno != EAGAIN && errno != ENOBUFS)
 			channel->tx_err = errno;
 		if (n < (ssize_t)v.bytes)
@@ -301,7 +182,7 @@ int tm_channel_fd(const struct tm_channel *channel, short *events)
 		return channel->dial.fd;
 	}
 	*events = POLLIN;
-	if (channel->unsent != TM_SLOT_NONE)
+	if (channel->calls.unsent != TM_CALL_NONE)
 		*events |= POLLOUT;
 	return channel->fd;
 }

@@ -13,9 +13,9 @@
 
 #include "common/dial.h"
 #include "common/session.h"
+#include "core/calls.h"
+#include "core/heartbeat.h"
 
-#define TM_SLOT_NONE (~(u32)0)
-#define TM_ID_INDEX_BITS 16
 #define TM_CHANNEL_VECTORS 512
 #define TM_CHANNEL_EXPECTED 64
 
@@ -25,21 +25,6 @@
  */
 #define TM_CHANNEL_CALL_BYTES (1u << 20)
 
-/**
- * struct tm_slot - a request under way; NULL: free
- * @next: in the order of submission, or the next free one
- * @prev: in the order of submission
- * @sent: to the last byte, so that a reply may come
- * @id: on the wire: a number that grows, and the slot's index
- */
-struct tm_slot {
-	struct tm_request *request;
-	u32 next, prev;
-	bool sent;
-	u64 id;
-	struct tm_wire_header header;
-};
-
 enum tm_channel_state {
 	TM_CHANNEL_UP,
 	TM_CHANNEL_DOWN,    /* until retry_ns */
@@ -48,13 +33,10 @@ enum tm_channel_state {
 
 /**
  * struct tm_channel - a connection, or the lack of one
- * @head: the oldest request under way; @tail the youngest
- * @unsent: the oldest that is not sent to the end
- * @tx_done: bytes of it (header and payload) that are
  * @tx_err: what sending failed with; process() drops the connection for it,
  *	so that nothing changes below a done() that flushes
  * @rx_header: of the message that is being received, @rx_header_done bytes
- * @rx_slot: whose payload is being received, @rx_done bytes of it so far
+ * @rx_call: whose payload is being received, @rx_done bytes of it so far
  * @expected: the replies that a receive was prepared for, in order; vec is the
  *	index of the vector that its header goes to
  * @spill: where bytes go that came otherwise than expected
@@ -66,36 +48,27 @@ struct tm_channel {
 	int fd;
 	enum tm_channel_state state;
 
-	struct tm_slot *slots;
-	u32 nr_slots, head, tail, unsent, free, under_way, reserves;
-	u64 sequence;
-	size_t tx_done;
+	struct tm_calls calls;
 	int tx_err;
 
 	struct tm_wire_header rx_header;
 	size_t rx_header_done;
-	struct tm_slot *rx_slot;
+	struct tm_call *rx_call;
 	size_t rx_done;
 
 	struct tm_request ping;
-	bool ping_under_way;
+	struct tm_heartbeat heart;
 	int completions;
-	u64 heard_ns;	 /* last sign of life */
-	u64 ping_ns;	 /* last ping queued */
-	u64 progress_ns; /* last payload or completion, or first request */
 
 	u64 retry_ns;
-	u64 give_up_ns;
-	unsigned int refusals;	 /* since the connection broke */
-	unsigned int violations; /* ever */
-	unsigned int barren;	 /* connections that brought nothing */
-	char why[320];		 /* it broke */
+	unsigned int refusals; /* since the connection broke */
+	char why[320];	       /* it broke */
 
 	struct tm_dial dial;
 	struct iovec tx_vec[TM_CHANNEL_VECTORS];
 	struct iovec rx_vec[TM_CHANNEL_VECTORS];
 	struct tm_expected {
-		struct tm_slot *slot;
+		struct tm_call *call;
 		unsigned int vec;
 	} expected[TM_CHANNEL_EXPECTED];
 	struct tm_wire_header expected_header[TM_CHANNEL_EXPECTED];
@@ -149,22 +122,18 @@ bool tm_vectors_add(struct tm_vectors *v, void *base, size_t len);
 bool tm_vectors_add_payload(struct tm_vectors *v,
 			    const struct tm_request *request, size_t skip);
 
-/** tm_payload_in() - bytes of payload that the successful reply carries */
-u32 tm_payload_in(const struct tm_request *request);
-u8 tm_request_wire_type(enum tm_request_kind kind);
-
 /** tm_channel_now() - monotonic ns, cheap: some milliseconds coarse */
 u64 tm_channel_now(void);
 
-/** tm_channel_init() - @slots has room for depth + 1 */
+/** tm_channel_init() - @call has room for @nr_calls, depth + 1 */
 void tm_channel_init(struct tm_channel *channel, struct tm_session *session,
-		     u32 index, struct tm_slot *slots, u32 nr_slots);
+		     u32 index, struct tm_call *call, u32 nr_calls);
 
-/** tm_channel_enqueue() - as submit, for any kind, a slot must be free */
+/** tm_channel_enqueue() - as submit, for any type, there must be room */
 void tm_channel_enqueue(struct tm_channel *channel, struct tm_request *request);
 
 /** tm_channel_finish() - take it off the table and tell its owner */
-void tm_channel_finish(struct tm_channel *channel, struct tm_slot *slot,
+void tm_channel_finish(struct tm_channel *channel, struct tm_call *call,
 		       int err);
 
 /** tm_channel_receive() - take and complete what the socket has */

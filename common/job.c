@@ -158,7 +158,8 @@ struct tm_job_sums tm_job_sum(const struct tm_job_file *file)
 	return s;
 }
 
-static int map_file(const char *path, struct tm_job_file **file, int *fd_out)
+/* Returns the file's descriptor, or -errno. */
+static int map_file(const char *path, struct tm_job_file **file)
 {
 	struct stat st;
 	int fd, err;
@@ -181,8 +182,7 @@ static int map_file(const char *path, struct tm_job_file **file, int *fd_out)
 		munmap(*file, sizeof(**file));
 		goto err_close;
 	}
-	*fd_out = fd;
-	return 0;
+	return fd;
 
 err_close:
 	close(fd);
@@ -293,9 +293,9 @@ int tm_job_attach(const char *path, struct tm_job **job)
 
 	if (!process_start(getpid(), &start))
 		return -ENOSYS; /* no /proc */
-	err = map_file(path, &file, &fd);
-	if (err)
-		return err;
+	fd = map_file(path, &file);
+	if (fd < 0)
+		return fd;
 	tm_job_lock(file);
 	tm_job_reap(file);
 	err = slot_take(file, fd, getpid(), start, &slot);
@@ -322,11 +322,10 @@ int tm_job_attach(const char *path, struct tm_job **job)
 int tm_job_view(const char *path, struct tm_job **job)
 {
 	struct tm_job_file *file;
-	int fd, err;
+	int fd = map_file(path, &file);
 
-	err = map_file(path, &file, &fd);
-	if (err)
-		return err;
+	if (fd < 0)
+		return fd;
 	close(fd);
 	*job = job_new(file, NULL);
 	if (*job)

@@ -253,7 +253,7 @@ static int parse_servers(struct context *c, struct json_object *array,
 static int parse_key(struct context *c, const char *key,
 		     struct json_object *value, struct tm_map *map)
 {
-	uint64_t number;
+	uint64_t number = 0;
 	int err;
 
 	if (!strcmp(key, "version")) {

@@ -97,7 +97,7 @@ static int measure(struct bench *b)
 		struct lane *lane = &b->lanes[i];
 
 		lane->bench = b;
-		lane->request.kind = params->kind;
+		lane->request.type = params->type;
 		lane->request.bytes = params->block_bytes;
 		lane->request.nr_iov = 1;
 		lane->request.iov[0].iov_base =
@@ -117,7 +117,7 @@ static int measure(struct bench *b)
 static int fill(struct bench *b)
 {
 	struct tm_request request = {
-		.kind = TM_REQUEST_WRITE,
+		.type = TM_WIRE_WRITE,
 		.bytes = b->params->block_bytes,
 		.nr_iov = 1,
 		.iov[0] = {b->buffers, b->params->block_bytes},
@@ -135,7 +135,7 @@ static int fill(struct bench *b)
 
 static int reserve(struct bench *b, u64 wanted)
 {
-	struct tm_request request = {.kind = TM_REQUEST_RESERVE};
+	struct tm_request request = {.type = TM_WIRE_RESERVE};
 	int err = 0;
 
 	while (b->nr_extents < wanted) {
@@ -150,7 +150,7 @@ static int reserve(struct bench *b, u64 wanted)
 static void release(struct bench *b)
 {
 	struct tm_request request = {
-		.kind = TM_REQUEST_RELEASE,
+		.type = TM_WIRE_RELEASE,
 		.bytes = b->extent_bytes,
 	};
 

@@ -11,7 +11,7 @@
 
 /**
  * struct tm_rawbench - what to measure
- * @kind: TM_REQUEST_READ or TM_REQUEST_WRITE
+ * @type: TM_WIRE_READ or TM_WIRE_WRITE
  * @block_bytes: of one request, at most the server's extent and io_max
  * @depth: requests under way; 1 is ping-pong
  * @span_bytes: of the server's memory to go through, again and again
@@ -19,7 +19,7 @@
  * @duration_ms: for how long
  */
 struct tm_rawbench {
-	enum tm_request_kind kind;
+	enum tm_wire_type type;
 	uint32_t block_bytes;
 	unsigned int depth;
 	uint64_t span_bytes;

@@ -8,9 +8,6 @@
  * as many as fit into one system call. Bytes that turn out to belong elsewhere
  * are copied out (`spill`) and taken one by one. What lies in a READ's memory
  * is undefined until it is done, so that the wrong bytes there do no harm.
- *
- * A server is not trusted to keep to the protocol: a reply is taken only for a
- * request that was sent, with the type, the epoch and the length that it has.
  */
 #include <sys/socket.h>
 
@@ -26,27 +23,26 @@ static unsigned int collect_replies(struct tm_channel *channel,
 	unsigned int nr = 0;
 	u32 i;
 
-	if (channel->rx_slot &&
-	    !tm_vectors_add_payload(v, channel->rx_slot->request,
+	if (channel->rx_call &&
+	    !tm_vectors_add_payload(v, channel->rx_call->request,
 				    channel->rx_done))
 		return 0;
-	for (i = channel->head;
-	     i != channel->unsent && !channel->rx_header_done;
-	     i = channel->slots[i].next) {
-		struct tm_slot *slot = &channel->slots[i];
+	for (i = channel->calls.head;
+	     i != channel->calls.unsent && !channel->rx_header_done;
+	     i = channel->calls.call[i].next) {
+		struct tm_call *call = &channel->calls.call[i];
 
-		if (slot == channel->rx_slot)
+		if (call == channel->rx_call)
 			continue;
 		if (nr == TM_CHANNEL_EXPECTED || v->nr == TM_CHANNEL_VECTORS ||
 		    v->room < sizeof(struct tm_wire_header))
 			break;
-		channel->expected[nr].slot = slot;
+		channel->expected[nr].call = call;
 		channel->expected[nr].vec = v->nr;
 		if (!tm_vectors_add(v, &channel->expected_header[nr++],
 				    sizeof(struct tm_wire_header)))
 			break;
-		if (tm_payload_in(slot->request) &&
-		    !tm_vectors_add_payload(v, slot->request, 0))
+		if (call->in && !tm_vectors_add_payload(v, call->request, 0))
 			break;
 	}
 	if (v->nr == 0)
@@ -56,72 +52,45 @@ static unsigned int collect_replies(struct tm_channel *channel,
 	return nr;
 }
 
-/* Whose reply is it? NULL and why if it is a lie. */
-static struct tm_slot *identify(struct tm_channel *channel,
-				const struct tm_wire_header *header,
-				struct tm_msg *msg, const char **why)
-{
-	struct tm_slot *slot;
-	u32 index;
-
-	if (tm_msg_decode(header, true, msg, why))
-		return NULL;
-	index = msg->id & ((1u << TM_ID_INDEX_BITS) - 1);
-	slot = index < channel->nr_slots ? &channel->slots[index] : NULL;
-	*why = NULL;
-	if (!msg->reply)
-		*why = "a request from the server";
-	else if (!slot || !slot->request || !slot->sent || slot->id != msg->id)
-		*why = "a reply to no request";
-	else if (msg->type != tm_request_wire_type(slot->request->kind))
-		*why = "a reply of another type than the request";
-	else if (msg->epoch != channel->epoch)
-		*why = "a reply with another epoch";
-	else if (msg->status == TM_STATUS_STALE ||
-		 msg->status == TM_STATUS_NO_SESSION)
-		*why = tm_status_text(msg->status);
-	else if (!msg->status && msg->length != tm_payload_in(slot->request))
-		*why = "a reply of another length than the request's";
-	return *why ? NULL : slot;
-}
-
-static void accept_reply(struct tm_channel *channel, struct tm_slot *slot,
+static void accept_reply(struct tm_channel *channel, struct tm_call *call,
 			 const struct tm_msg *msg)
 {
 	if (msg->length) {
-		channel->rx_slot = slot;
+		channel->rx_call = call;
 		channel->rx_done = 0;
 		return;
 	}
 	if (msg->type == TM_WIRE_RESERVE && !msg->status) {
-		slot->request->addr = msg->addr;
-		slot->request->bytes = msg->argument;
+		struct tm_request *request = call->request;
+
+		request->addr = msg->addr;
+		request->bytes = msg->argument;
 	}
 	/* Answered pings must not hide requests that are not. */
 	if (msg->type != TM_WIRE_PING)
-		channel->progress_ns = channel->heard_ns;
-	channel->barren = 0;
-	tm_channel_finish(channel, slot, tm_status_errno(msg->status));
+		channel->heart.progress = channel->heart.heard;
+	channel->heart.barren = 0;
+	tm_channel_finish(channel, call, tm_status_errno(msg->status));
 }
 
-/* `bytes` arrived, some of them in rx_slot's memory; returns how many. */
+/* `bytes` arrived, some of them in rx_call's memory; returns how many. */
 static size_t advance(struct tm_channel *channel, size_t bytes)
 {
-	struct tm_slot *slot = channel->rx_slot;
-	size_t left = slot->request->bytes - channel->rx_done;
+	struct tm_call *call = channel->rx_call;
+	size_t left = call->in - channel->rx_done;
 
-	channel->progress_ns = channel->heard_ns;
+	channel->heart.progress = channel->heart.heard;
 	if (bytes < left) {
 		channel->rx_done += bytes;
 		return bytes;
 	}
-	channel->rx_slot = NULL;
-	channel->barren = 0;
-	tm_channel_finish(channel, slot, 0);
+	channel->rx_call = NULL;
+	channel->heart.barren = 0;
+	tm_channel_finish(channel, call, 0);
 	return left;
 }
 
-/* Copy into rx_slot's memory; returns how many bytes belonged there. */
+/* Copy into rx_call's memory; returns how many bytes belonged there. */
 static size_t copy_payload(struct tm_channel *channel, const u8 *from,
 			   size_t bytes)
 {
@@ -129,7 +98,7 @@ static size_t copy_payload(struct tm_channel *channel, const u8 *from,
 	size_t done = 0;
 	unsigned int i;
 
-	tm_vectors_add_payload(&v, channel->rx_slot->request, channel->rx_done);
+	tm_vectors_add_payload(&v, channel->rx_call->request, channel->rx_done);
 	for (i = 0; i < v.nr && done < bytes; i++) {
 		size_t len = v.vec[i].iov_len;
 
@@ -143,14 +112,14 @@ static size_t copy_payload(struct tm_channel *channel, const u8 *from,
 
 static int header_complete(struct tm_channel *channel, const char **why)
 {
-	struct tm_slot *slot;
+	struct tm_call *call;
 	struct tm_msg msg;
 
 	channel->rx_header_done = 0;
-	slot = identify(channel, &channel->rx_header, &msg, why);
-	if (!slot)
+	call = tm_calls_reply(&channel->calls, &channel->rx_header, &msg, why);
+	if (!call)
 		return -EPROTO;
-	accept_reply(channel, slot, &msg);
+	accept_reply(channel, call, &msg);
 	return 0;
 }
 
@@ -162,7 +131,7 @@ static int take_bytes(struct tm_channel *channel, const u8 *from, size_t bytes,
 		size_t len =
 			sizeof(channel->rx_header) - channel->rx_header_done;
 
-		if (channel->rx_slot) {
+		if (channel->rx_call) {
 			len = copy_payload(channel, from, bytes);
 		} else {
 			if (len > bytes)
@@ -204,7 +173,7 @@ static int take(struct tm_channel *channel, unsigned int nr, size_t bytes,
 {
 	unsigned int i;
 
-	if (channel->rx_slot) {
+	if (channel->rx_call) {
 		bytes -= advance(channel, bytes);
 	} else if (nr == 0) {
 		channel->rx_header_done += bytes;
@@ -216,24 +185,24 @@ static int take(struct tm_channel *channel, unsigned int nr, size_t bytes,
 		const struct tm_wire_header *header =
 			&channel->expected_header[i];
 		const struct tm_expected *expected = &channel->expected[i];
-		struct tm_slot *slot;
+		struct tm_call *call;
 		struct tm_msg msg;
 
 		if (bytes < sizeof(*header))
 			return take_bytes(channel, (const u8 *)header, bytes,
 					  why);
 		bytes -= sizeof(*header);
-		slot = identify(channel, header, &msg, why);
-		if (!slot)
+		call = tm_calls_reply(&channel->calls, header, &msg, why);
+		if (!call)
 			return -EPROTO;
-		if (bytes > 0 && (slot != expected->slot ||
-				  msg.length != tm_payload_in(slot->request))) {
+		if (bytes > 0 &&
+		    (call != expected->call || msg.length != call->in)) {
 			spill(channel, expected->vec + 1, bytes);
-			accept_reply(channel, slot, &msg);
+			accept_reply(channel, call, &msg);
 			return take_bytes(channel, channel->spill, bytes, why);
 		}
-		accept_reply(channel, slot, &msg);
-		if (bytes > 0 && channel->rx_slot)
+		accept_reply(channel, call, &msg);
+		if (bytes > 0 && channel->rx_call)
 			bytes -= advance(channel, bytes);
 	}
 	return 0;
@@ -262,12 +231,12 @@ void tm_channel_receive(struct tm_channel *channel)
 					strerrordesc_np(errno));
 		if (n < 0)
 			return;
-		channel->heard_ns = tm_channel_now();
+		channel->heart.heard = tm_channel_now();
 		if (take(channel, nr, n, &why))
 			return tm_channel_drop(channel, -EPROTO, why);
 		total += n;
 		/* A short read has emptied the socket. */
 		more = n == (ssize_t)v.bytes &&
-		       channel->head != channel->unsent;
+		       channel->calls.head != channel->calls.unsent;
 	} while (more && total < RECEIVE_BYTES);
 }

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A channel whose connection broke, or is silent: heartbeat, new connection,
- * and the judgement that a server is lost. Nothing here blocks. See channel.h
- * for who may touch what.
- *
- * Silence: a quarter of the timeout without a byte brings a ping; a second
- * quarter without an answer breaks the connection, since a new one may get
- * through where a half-open one does not; after the rest the server is dead.
+ * A channel whose connection broke, or is silent: heartbeat (whose rules are
+ * core/heartbeat.h's), new connection, and the judgement that a server is lost.
+ * Nothing here blocks. See channel.h for who may touch what.
  */
 #include <poll.h>
 #include <stdarg.h>
@@ -25,12 +21,6 @@
 #define REFUSALS_MAX 2
 #define REFUSED_PAUSE_NS (150 * MS)
 #define FAILED_PAUSE_NS (200 * MS)
-
-/* A full server keeps a RESERVE for a moment before it refuses it. */
-#define RESERVE_PATIENCE_NS (2000 * MS)
-
-/* Lies in the life of a channel. */
-#define VIOLATIONS_MAX 3
 
 /* One more for each connection that brought nothing, up to a limit. */
 #define BARREN_PAUSE_NS (20 * MS)
@@ -90,27 +80,22 @@ void tm_channel_up(struct tm_channel *channel, struct tm_dial *dial)
 	set_fd(channel, dial->fd);
 	dial->fd = -1;
 	channel->state = TM_CHANNEL_UP;
-	channel->heard_ns = channel->progress_ns = tm_channel_now();
+	tm_heartbeat_up(&channel->heart, tm_channel_now());
 	tm_channel_rewind(channel);
 }
 
 void tm_channel_drop(struct tm_channel *channel, int err, const char *why)
 {
 	u64 now = tm_channel_now();
-	u64 timeout = channel->session->timeout_ns;
+	unsigned int pauses = channel->heart.barren;
 
+	if (pauses > BARREN_PAUSES_MAX)
+		pauses = BARREN_PAUSES_MAX;
 	set_fd(channel, -1);
 	channel->state = TM_CHANNEL_DOWN;
 	channel->refusals = 0;
-	if (err == -EPROTO)
-		channel->violations++;
-	/* A connection that brought nothing is no sign of life either. */
-	if (channel->barren == 0)
-		channel->give_up_ns =
-			now + (err == -ETIMEDOUT ? timeout / 2 : timeout);
-	channel->retry_ns = now + channel->barren * BARREN_PAUSE_NS;
-	if (channel->barren < BARREN_PAUSES_MAX)
-		channel->barren++;
+	channel->retry_ns = now + pauses * BARREN_PAUSE_NS;
+	tm_heartbeat_broke(&channel->heart, now, err);
 	snprintf(channel->why, sizeof(channel->why), "%s", why);
 }
 
@@ -129,7 +114,7 @@ static void failed(struct tm_channel *channel, int err, u64 now)
 		   dial->status == TM_STATUS_NO_SESSION) {
 		lose(channel, "%s", dial->why);
 	} else if (err == -EPROTO) {
-		channel->violations++;
+		channel->heart.violations++;
 		snprintf(channel->why, sizeof(channel->why), "%s", dial->why);
 	}
 }
@@ -165,10 +150,10 @@ void tm_channel_renew(struct tm_channel *channel)
 
 	if (tm_session_lost(channel->session))
 		return;
-	if (channel->violations >= VIOLATIONS_MAX)
+	if (channel->heart.violations >= TM_VIOLATIONS_MAX)
 		lose(channel, "it broke the protocol %u times",
-		     channel->violations);
-	else if (now >= channel->give_up_ns)
+		     channel->heart.violations);
+	else if (now >= channel->heart.give_up)
 		lose(channel,
 		     "nothing got through within the timeout of %llu ms",
 		     (unsigned long long)(channel->session->timeout_ns / MS));
@@ -181,54 +166,26 @@ static void ping_done(struct tm_request *request, int err)
 {
 	struct tm_channel *channel = request->cookie;
 
-	channel->ping_under_way = false;
-}
-
-/*
- * When silence has lasted long enough to ask, or to give the connection up; not
- * before the ping had its time, since it may be us who slept.
- */
-static u64 silence_ends(const struct tm_channel *channel)
-{
-	u64 quarter = channel->session->timeout_ns / 4;
-	u64 ask = channel->heard_ns + quarter;
-	u64 answer = channel->ping_ns + quarter;
-
-	if (!channel->ping_under_way)
-		return ask;
-	return answer > ask + quarter ? answer : ask + quarter;
-}
-
-/* A server that answers pings only is no good either. */
-static bool unanswered(const struct tm_channel *channel, u64 now)
-{
-	u64 limit = channel->session->timeout_ns;
-	u32 under_way = tm_channel_under_way(channel);
-
-	if (under_way == channel->reserves)
-		limit += RESERVE_PATIENCE_NS;
-	return under_way && now - channel->progress_ns > limit;
+	channel->heart.ping_under_way = false;
 }
 
 void tm_channel_keep_time(struct tm_channel *channel)
 {
-	u64 now = tm_channel_now();
+	const char *why;
+	int err;
 
 	if (channel->state != TM_CHANNEL_UP)
 		return;
-	if (unanswered(channel, now))
-		return tm_channel_drop(channel, -EPROTO,
-				       "it left requests unanswered");
-	if (now <= silence_ends(channel))
+	err = tm_heartbeat_look(&channel->heart, tm_channel_now(),
+				tm_channel_under_way(channel),
+				channel->calls.reserves, &why);
+	if (err < 0)
+		return tm_channel_drop(channel, err, why);
+	if (err == 0)
 		return;
-	if (channel->ping_under_way)
-		return tm_channel_drop(channel, -ETIMEDOUT,
-				       "it gave no sign of life");
-	channel->ping.kind = TM_REQUEST_PING;
+	channel->ping.type = TM_WIRE_PING;
 	channel->ping.done = ping_done;
 	channel->ping.cookie = channel;
-	channel->ping_under_way = true;
-	channel->ping_ns = now;
 	tm_channel_enqueue(channel, &channel->ping);
 	tm_channel_flush(channel);
 }
@@ -239,10 +196,11 @@ int tm_channel_wait_ms(const struct tm_channel *channel)
 	u64 due;
 
 	if (tm_session_lost(channel->session))
-		return channel->under_way ? 0 : 1000;
+		return channel->calls.under_way ? 0 : 1000;
 	if (channel->tx_err)
 		return 0;
-	due = channel->state == TM_CHANNEL_UP ? silence_ends(channel)
-					      : channel->retry_ns;
+	due = channel->state == TM_CHANNEL_UP
+		      ? tm_heartbeat_due(&channel->heart)
+		      : channel->retry_ns;
 	return due > now ? (due - now) / MS + 1 : 0;
 }

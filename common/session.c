@@ -50,22 +50,23 @@ static struct tm_session *allocate(const struct tm_session_config *config)
 {
 	size_t channels = config->nr_channels * sizeof(struct tm_channel);
 	/* One more than asked for: the ping's. */
-	u32 nr_slots = config->depth + 1;
+	u32 nr_calls = config->depth + 1;
 	size_t bytes = sizeof(struct tm_session) + channels +
-		       config->nr_channels * nr_slots * sizeof(struct tm_slot);
+		       config->nr_channels * nr_calls * sizeof(struct tm_call);
 	struct tm_session *session = tm_alloc(bytes);
-	struct tm_slot *slots;
+	struct tm_call *call;
 	unsigned int i;
 
 	if (!session)
 		return NULL;
 	session->bytes = bytes;
+	session->timeout_ns = config->timeout_ms * 1000000ull;
 	session->nr_channels = config->nr_channels;
 	tm_lock_init(&session->lock);
-	slots = (void *)((char *)session->channels + channels);
+	call = (void *)((char *)session->channels + channels);
 	for (i = 0; i < config->nr_channels; i++)
 		tm_channel_init(&session->channels[i], session, i,
-				slots + i * nr_slots, nr_slots);
+				call + i * nr_calls, nr_calls);
 	return session;
 }
 
@@ -106,7 +107,6 @@ int tm_session_open(const struct tm_session_config *config,
 	}
 	session->ops = ops;
 	session->ctx = ctx;
-	session->timeout_ns = config->timeout_ms * 1000000ull;
 	snprintf(session->name, sizeof(session->name), "%s",
 		 config->server->address);
 	err = tm_connect_prepare(&session->target, config->server, config->job,
@@ -153,7 +153,7 @@ static bool say_bye(struct tm_channel *channel)
 	struct tm_wire_header header;
 
 	/* Not into the middle of another message. */
-	if (channel->state != TM_CHANNEL_UP || channel->tx_done)
+	if (channel->state != TM_CHANNEL_UP || channel->calls.tx_done)
 		return false;
 	tm_msg_encode(&msg, &header);
 	if (send(channel->fd, &header, sizeof(header),

@@ -36,8 +36,10 @@ struct tm_session_config {
 };
 
 /**
- * enum tm_request_kind, struct tm_request - one request; memory of the caller,
- * alive until done() was called
+ * struct tm_request - one request; memory of the caller, alive until done() was
+ * called
+ * @type: TM_WIRE_READ, WRITE, DISCARD, RESERVE, RELEASE, STAT (into a struct
+ *	tm_wire_stat) or PING
  * @addr: in the server's memory
  * @bytes: READ, WRITE and STAT: the sum of @iov; DISCARD, RELEASE: length
  * @iov: payload, scattered; what a READ's holds is undefined until done(0)
@@ -48,20 +50,10 @@ struct tm_session_config {
  *	extent.
  * @cookie: the caller's
  */
-enum tm_request_kind {
-	TM_REQUEST_READ,
-	TM_REQUEST_WRITE,
-	TM_REQUEST_DISCARD,
-	TM_REQUEST_RESERVE,
-	TM_REQUEST_RELEASE,
-	TM_REQUEST_STAT, /* into a struct tm_wire_stat */
-	TM_REQUEST_PING,
-};
-
 #define TM_REQUEST_IOV_MAX 64
 
 struct tm_request {
-	enum tm_request_kind kind;
+	uint8_t type;
 	unsigned int nr_iov;
 	uint64_t addr;
 	uint64_t bytes;

@@ -259,6 +259,25 @@ static void stall_check(struct tm_lane *lane)
 	}
 }
 
+const char *tm_fail_cause(int err)
+{
+	switch (err) {
+	case -EIO:
+		return "its only copy is gone with its server";
+	case -EBADMSG:
+		return "it came back from its server damaged, twice";
+	case -ENOMEM:
+		return "no local memory became free for it";
+	case -EREMOTEIO:
+		return "its server refuses to give it back (see that server's "
+		       "log)";
+	case -ETIMEDOUT:
+		return "it did not come in time";
+	default:
+		return NULL;
+	}
+}
+
 /* Who waits for room for bytes that are gone need not wait any longer. */
 static void losses_tell(struct tm_lane *lane)
 {

@@ -168,9 +168,9 @@ struct tm_pager_ops {
 	void (*wake)(void *ctx, struct tm_lane *lane, u64 block);
 	/**
 	 * @fail: the block cannot be had: accesses end in SIGBUS from now on.
-	 * The glue logs the cause: -EIO its server is lost; -EBADMSG it came
-	 * back damaged; -ENOMEM no frame became free for it; else what @map or
-	 * the fetch ended with.
+	 * The glue logs tm_fail_cause(): -EIO its server is lost; -EBADMSG it
+	 * came back damaged; -ENOMEM no frame became free for it; else what
+	 * @map or the fetch ended with.
 	 */
 	void (*fail)(void *ctx, struct tm_lane *lane, u64 block, int err);
 	/**
@@ -184,6 +184,9 @@ struct tm_pager_ops {
 	 */
 	u64 (*fingerprint)(void *ctx, u64 block, u32 frame);
 };
+
+/** tm_fail_cause() - @err of ops->fail, for the log; NULL: any other errno */
+const char *tm_fail_cause(int err);
 
 /**
  * struct tm_pager_config - fixed at creation

@@ -64,46 +64,39 @@ static u32 io_fill(struct tm_lane *lane, const struct tm_batch *batch, u32 i,
 	return i;
 }
 
-void tm_fetch_flush(struct tm_lane *lane)
+/* Returns how many requests it made of the batch. */
+static u32 batch_flush(struct tm_lane *lane, struct tm_batch *batch,
+		       void (*start)(void *ctx, struct tm_io *io))
 {
 	struct tm_pager *p = lane->pager;
+	u32 i, requests = 0;
 	struct tm_io *io;
 	u64 now;
-	u32 i;
 
-	if (!lane->fetch.nr)
-		return;
+	if (!batch->nr)
+		return 0;
 	now = p->ops->now(p->ctx);
-	batch_sort(&lane->fetch);
-	for (i = 0; i < lane->fetch.nr;) {
+	batch_sort(batch);
+	for (i = 0; i < batch->nr; requests++) {
 		io = lane->io_free[--lane->nr_io_free];
-		i = io_fill(lane, &lane->fetch, i, io);
+		i = io_fill(lane, batch, i, io);
 		io->started_ns = now;
-		tm_stats_add(lane->stats, fetch_requests, 1);
-		p->ops->fetch(p->ctx, io);
+		start(p->ctx, io);
 	}
-	lane->fetch.nr = 0;
+	batch->nr = 0;
+	return requests;
+}
+
+void tm_fetch_flush(struct tm_lane *lane)
+{
+	tm_stats_add(lane->stats, fetch_requests,
+		     batch_flush(lane, &lane->fetch, lane->pager->ops->fetch));
 }
 
 static void store_flush(struct tm_lane *lane)
 {
-	struct tm_pager *p = lane->pager;
-	struct tm_io *io;
-	u64 now;
-	u32 i;
-
-	if (!lane->store.nr)
-		return;
-	now = p->ops->now(p->ctx);
-	batch_sort(&lane->store);
-	for (i = 0; i < lane->store.nr;) {
-		io = lane->io_free[--lane->nr_io_free];
-		i = io_fill(lane, &lane->store, i, io);
-		io->started_ns = now;
-		tm_stats_add(lane->stats, store_requests, 1);
-		p->ops->store(p->ctx, io);
-	}
-	lane->store.nr = 0;
+	tm_stats_add(lane->stats, store_requests,
+		     batch_flush(lane, &lane->store, lane->pager->ops->store));
 }
 
 static void batch_add(struct tm_batch *batch, const struct tm_ref *b)

@@ -49,24 +49,6 @@ void tm_op_wake(void *ctx, struct tm_lane *lane, u64 block)
 	spin_unlock(&bucket->lock);
 }
 
-static const char *cause(int err)
-{
-	switch (err) {
-	case -EIO:
-		return "its only copy is gone with its server";
-	case -EBADMSG:
-		return "it came back from its server damaged, twice";
-	case -ENOMEM:
-		return "no local memory became free for it";
-	case -EREMOTEIO:
-		return "its server refuses to give it back (see that server's log)";
-	case -ETIMEDOUT:
-		return "it did not come in time";
-	default:
-		return "it could not be mapped";
-	}
-}
-
 /* Without memory to remember it, whoever waits asks, and is told, once more. */
 static void fail(struct tm_space *space, u64 block, int err)
 {
@@ -75,7 +57,8 @@ static void fail(struct tm_space *space, u64 block, int err)
 		return;
 	pr_err_ratelimited(
 		"access block %llu of space %s: %s; accesses end in SIGBUS\n",
-		block, space->config.name, cause(err));
+		block, space->config.name,
+		tm_fail_cause(err) ?: "it could not be mapped");
 }
 
 void tm_op_fail(void *ctx, struct tm_lane *lane, u64 block, int err)

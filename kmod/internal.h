@@ -36,6 +36,7 @@
 #include <linux/xarray.h>
 
 #include "core/pager.h"
+#include "core/upkeep.h"
 #include "include/teramem/uapi.h"
 #include "kmod/compat.h"
 #include "kmod/link.h"
@@ -181,8 +182,7 @@ struct tm_space_lane {
 	struct tm_transfer *free_data;
 	struct tm_transfer *free_control;
 	struct tm_transfer *failed;
-	unsigned int nr_control;
-	bool reserve_ends;
+	struct tm_upkeep upkeep;
 	bool full[TM_SERVERS_MAX];
 	unsigned long ticked;
 };

@@ -11,32 +11,15 @@
 #ifndef TM_KMOD_LINK_INTERNAL_H
 #define TM_KMOD_LINK_INTERNAL_H
 
-#include <linux/jiffies.h>
 #include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/spinlock.h>
+#include <linux/timekeeping.h>
 #include <linux/wait.h>
 
+#include "core/calls.h"
+#include "core/heartbeat.h"
 #include "kmod/link.h"
-
-#define TM_LINK_ID_INDEX_BITS 16
-
-/**
- * struct tm_link_slot - a request under way; NULL: free
- * @next: in the order of submission, or the next free one
- * @prev: in the order of submission
- * @sent: to the last byte, so that a reply may come
- * @resent: it was sent over a former connection, too
- * @id: on the wire: a number that never comes again, and the slot's index
- */
-struct tm_link_slot {
-	struct tm_link_request *request;
-	u32 next, prev;
-	bool sent, resent;
-	u64 id;
-	struct tm_wire_header header;
-};
-#define TM_LINK_NONE (~(u32)0)
 
 /**
  * struct tm_link - see link.h
@@ -45,21 +28,12 @@ struct tm_link_slot {
  * @incoming: a socket to go on with; under @lock
  * @lose_err: the agent gave the server up; under @lock
  * @attached: @incoming or @sock works; written under @lock
- * @epoch: of @sock, or of the one before; 0: there was none yet
  * @lost: for good
  * @event: something happened on the socket, or was handed over
  * @wait: in the socket's wait queue, @wait_head; NULL: in none
- * @head: the oldest request under way; @tail the youngest
- * @unsent: the oldest that is not sent to the end
- * @tx_done: bytes of it (header and payload) that are
+ * @calls: its epoch is that of @sock, or of the one before
  * @tx_full: the socket takes nothing more until an event
- * @rx_slot: whose payload is being received, @rx_done bytes of it so far
- * @heard: last sign of life (jiffies, as all times here)
- * @pinged: last ping queued
- * @progress: last payload or completion, or first request
- * @give_up: without a connection until then, the server is lost
- * @barren: connections in a row that brought nothing
- * @violations: lies in the life of the link
+ * @rx_call: whose payload is being received, @rx_done bytes of it so far
  */
 struct tm_link {
 	struct tm_link_config config;
@@ -73,54 +47,38 @@ struct tm_link {
 	bool event;
 
 	struct socket *sock;
-	u32 epoch;
 	wait_queue_entry_t wait;
 	wait_queue_head_t *wait_head;
 	poll_table poll;
 
-	struct tm_link_slot *slots;
-	u32 nr_slots, head, tail, unsent, free, under_way, reserves;
-	u64 sequence;
-	size_t tx_done;
+	struct tm_calls calls;
 	bool tx_full;
 
 	struct tm_wire_header rx_header;
 	size_t rx_header_done;
-	struct tm_link_slot *rx_slot;
+	struct tm_call *rx_call;
 	size_t rx_done;
 
 	struct tm_link_request ping;
-	bool ping_under_way;
+	struct tm_heartbeat heart;
 	int completions;
-	unsigned long heard, pinged, progress, give_up;
-	unsigned int barren, violations;
 	u64 reconnects;
 };
 
-static inline unsigned long tm_link_timeout(const struct tm_link *link)
+/* Monotonic ns, cheap: as coarse as jiffies. */
+static inline u64 tm_link_now(void)
 {
-	return msecs_to_jiffies(link->config.timeout_ms);
-}
-
-/* Payload bytes that go with the request, and with a successful reply. */
-static inline u32 tm_link_payload_out(const struct tm_link_request *request)
-{
-	return request->type == TM_WIRE_WRITE ? request->bytes : 0;
-}
-
-static inline u32 tm_link_payload_in(const struct tm_link_request *request)
-{
-	return request->type == TM_WIRE_READ ? request->bytes : 0;
+	return ktime_get_coarse_ns();
 }
 
 /* link.c */
 
-/** tm_link_enqueue() - as submit, a slot must be free */
+/** tm_link_enqueue() - as submit, there must be room */
 void tm_link_enqueue(struct tm_link *link, struct tm_link_request *request);
 /** tm_link_finish() - take it off the table and tell its owner */
-void tm_link_finish(struct tm_link *link, struct tm_link_slot *slot, int err);
-/** tm_link_rewind() - everything under way is to be sent from the start */
-void tm_link_rewind(struct tm_link *link);
+void tm_link_finish(struct tm_link *link, struct tm_call *call, int err);
+/** tm_link_rewind() - everything under way is to be sent, with this epoch */
+void tm_link_rewind(struct tm_link *link, u32 epoch);
 
 /* link_receive.c */
 

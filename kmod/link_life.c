@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The life of a link's connections: the socket that the agent hands over, the
- * heartbeat, and the judgement that a server is lost. Nothing here blocks. See
- * link_internal.h for who may touch what.
- *
- * Silence: a quarter of the timeout without a byte brings a ping; a second
- * quarter without an answer breaks the connection, since a new one may get
- * through where a half-open one does not; after the rest the server is dead.
+ * heartbeat (whose rules are core/heartbeat.h's), and the judgement that a
+ * server is lost. Nothing here blocks. See link_internal.h for who may touch
+ * what.
  *
  * What happens on the socket is learned from its wait queue, as poll(2) does,
  * and not from its callbacks: leaving the queue waits for whoever is in our
@@ -19,12 +16,6 @@
 #include <net/sock.h>
 
 #include "kmod/link_internal.h"
-
-/* A full server keeps a RESERVE for a moment before it refuses it. */
-#define RESERVE_PATIENCE_MS 2000
-
-/* Lies in the life of a link. */
-#define VIOLATIONS_MAX 3
 
 static int socket_event(wait_queue_entry_t *wait, unsigned int mode, int sync,
 			void *key)
@@ -134,14 +125,13 @@ void tm_link_adopt(struct tm_link *link)
 	spin_unlock(&link->lock);
 	if (sock) {
 		link->sock = sock;
-		link->reconnects += link->epoch != 0;
-		link->epoch = epoch;
-		link->heard = link->progress = jiffies;
+		link->reconnects += link->calls.epoch != 0;
+		tm_heartbeat_up(&link->heart, tm_link_now());
 		sock->sk->sk_allocation = GFP_NOIO;
 		init_waitqueue_func_entry(&link->wait, socket_event);
 		init_poll_funcptr(&link->poll, socket_hook);
 		vfs_poll(sock->file, &link->poll);
-		tm_link_rewind(link);
+		tm_link_rewind(link, epoch);
 	}
 	if (lose_err)
 		lose(link, lose_err, "the agent gave it up");
@@ -150,7 +140,6 @@ void tm_link_adopt(struct tm_link *link)
 void tm_link_drop(struct tm_link *link, int err, const char *why)
 {
 	struct tm_link_config *config = &link->config;
-	unsigned long timeout = tm_link_timeout(link);
 
 	tm_link_unhook(link);
 	spin_lock(&link->lock);
@@ -159,11 +148,8 @@ void tm_link_drop(struct tm_link *link, int err, const char *why)
 	pr_warn_ratelimited("teramem: %s: link %u/%u broke: %s (error %d)\n",
 			    config->name, config->server, config->channel, why,
 			    -err);
-	/* A connection that brought nothing is no sign of life either. */
-	if (link->barren++ == 0)
-		link->give_up =
-			jiffies + (err == -ETIMEDOUT ? timeout / 2 : timeout);
-	if (err == -EPROTO && ++link->violations == VIOLATIONS_MAX)
+	tm_heartbeat_broke(&link->heart, tm_link_now(), err);
+	if (link->heart.violations >= TM_VIOLATIONS_MAX)
 		return lose(link, err, "it broke the protocol too often");
 	config->ops->broken(config->ctx, config->server, err);
 }
@@ -172,76 +158,50 @@ static void ping_done(struct tm_link_request *request, int err)
 {
 	struct tm_link *link = request->cookie;
 
-	link->ping_under_way = false;
-}
-
-/*
- * When silence has lasted long enough to ask, or to give the connection up; not
- * before the ping had its time, since it may be us who slept.
- */
-static unsigned long silence_ends(const struct tm_link *link)
-{
-	unsigned long quarter = tm_link_timeout(link) / 4;
-	unsigned long ask = link->heard + quarter;
-	unsigned long answer = link->pinged + quarter;
-
-	if (!link->ping_under_way)
-		return ask;
-	return time_after(answer, ask + quarter) ? answer : ask + quarter;
-}
-
-/* A server that answers pings only is no good either. */
-static bool unanswered(const struct tm_link *link)
-{
-	unsigned long limit = tm_link_timeout(link);
-	u32 under_way = tm_link_under_way(link);
-
-	if (under_way == link->reserves)
-		limit += msecs_to_jiffies(RESERVE_PATIENCE_MS);
-	return under_way && time_after(jiffies, link->progress + limit);
+	link->heart.ping_under_way = false;
 }
 
 static void keep_connection(struct tm_link *link)
 {
-	if (unanswered(link))
-		return tm_link_drop(link, -EPROTO,
-				    "it left requests unanswered");
-	if (time_before(jiffies, silence_ends(link)))
+	const char *why;
+	int err;
+
+	err = tm_heartbeat_look(&link->heart, tm_link_now(),
+				tm_link_under_way(link), link->calls.reserves,
+				&why);
+	if (err < 0)
+		return tm_link_drop(link, err, why);
+	if (err == 0)
 		return;
-	if (link->ping_under_way)
-		return tm_link_drop(link, -ETIMEDOUT,
-				    "it gave no sign of life");
 	link->ping.type = TM_WIRE_PING;
 	link->ping.done = ping_done;
 	link->ping.cookie = link;
-	link->ping_under_way = true;
-	link->pinged = jiffies;
 	tm_link_enqueue(link, &link->ping);
 }
 
 /* Whether a connection broke and was not replaced yet. */
 static bool orphaned(const struct tm_link *link)
 {
-	return !link->lost && !link->sock && link->epoch;
+	return !link->lost && !link->sock && link->calls.epoch;
 }
 
 void tm_link_keep_time(struct tm_link *link)
 {
 	if (link->sock)
 		keep_connection(link);
-	else if (orphaned(link) && time_after_eq(jiffies, link->give_up))
+	else if (orphaned(link) && tm_link_now() >= link->heart.give_up)
 		lose(link, -ETIMEDOUT, "nothing got through in time");
 }
 
 long tm_link_wait(const struct tm_link *link)
 {
-	long due;
+	u64 now = tm_link_now(), due;
 
 	if (link->sock)
-		due = silence_ends(link) - jiffies;
+		due = tm_heartbeat_due(&link->heart);
 	else if (orphaned(link))
-		due = link->give_up - jiffies;
+		due = link->heart.give_up;
 	else
 		return MAX_SCHEDULE_TIMEOUT;
-	return max(due, 1L);
+	return due > now ? nsecs_to_jiffies(due - now) + 1 : 1;
 }

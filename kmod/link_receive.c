@@ -2,9 +2,6 @@
 /*
  * The receiving half of a link: a header, then its payload straight into the
  * pages that the request names. See link_internal.h for who may touch what.
- *
- * A server is not trusted to keep to the protocol: a reply is taken only for a
- * request that was sent, with the type, the epoch and the length that it has.
  */
 #include <linux/kernel.h>
 #include <linux/uio.h>
@@ -14,57 +11,25 @@
 /* Received in one call to process, so that other links get their turn. */
 #define RECEIVE_BYTES (8u << 20)
 
-/* Whose reply is it? NULL and why if it is a lie. */
-static struct tm_link_slot *identify(struct tm_link *link, struct tm_msg *msg,
-				     const char **why)
-{
-	struct tm_link_slot *slot;
-	u32 index;
-
-	if (tm_msg_decode(&link->rx_header, true, msg, why))
-		return NULL;
-	index = msg->id & ((1u << TM_LINK_ID_INDEX_BITS) - 1);
-	slot = index < link->nr_slots ? &link->slots[index] : NULL;
-	*why = NULL;
-	if (!msg->reply)
-		*why = "a request from the server";
-	else if (!slot || !slot->request || !slot->sent || slot->id != msg->id)
-		*why = "a reply to no request";
-	else if (msg->type != slot->request->type)
-		*why = "a reply of another type than the request";
-	else if (msg->epoch != link->epoch)
-		*why = "a reply with another epoch";
-	else if (msg->status == TM_STATUS_STALE ||
-		 msg->status == TM_STATUS_NO_SESSION)
-		*why = tm_status_text(msg->status);
-	else if (!msg->status &&
-		 msg->length != tm_link_payload_in(slot->request))
-		*why = "a reply of another length than the request's";
-	return *why ? NULL : slot;
-}
-
-static void accept_reply(struct tm_link *link, struct tm_link_slot *slot,
+static void accept_reply(struct tm_link *link, struct tm_call *call,
 			 const struct tm_msg *msg)
 {
-	int err = tm_status_errno(msg->status);
-
 	if (msg->length) {
-		link->rx_slot = slot;
+		link->rx_call = call;
 		link->rx_done = 0;
 		return;
 	}
 	if (msg->type == TM_WIRE_RESERVE && !msg->status) {
-		slot->request->addr = msg->addr;
-		slot->request->bytes = msg->argument;
+		struct tm_link_request *request = call->request;
+
+		request->addr = msg->addr;
+		request->bytes = msg->argument;
 	}
 	/* Answered pings must not hide requests that are not. */
 	if (msg->type != TM_WIRE_PING)
-		link->progress = link->heard;
-	link->barren = 0;
-	/* The first time, the reply got lost. */
-	if (slot->resent && msg->type == TM_WIRE_RELEASE && err == -EFAULT)
-		err = 0;
-	tm_link_finish(link, slot, err);
+		link->heart.progress = link->heart.heard;
+	link->heart.barren = 0;
+	tm_link_finish(link, call, tm_status_errno(msg->status));
 }
 
 /* The rest of the header, or of the payload. Bytes received, or -errno. */
@@ -73,11 +38,11 @@ static int receive_piece(struct tm_link *link)
 	struct msghdr msg = {};
 	struct kvec vec;
 
-	if (link->rx_slot) {
-		const struct tm_link_request *request = link->rx_slot->request;
+	if (link->rx_call) {
+		const struct tm_link_request *request = link->rx_call->request;
 
 		iov_iter_bvec(&msg.msg_iter, READ, request->bvec,
-			      request->nr_bvec, request->bytes);
+			      request->nr_bvec, link->rx_call->in);
 		iov_iter_advance(&msg.msg_iter, link->rx_done);
 	} else {
 		vec.iov_base = (u8 *)&link->rx_header + link->rx_header_done;
@@ -90,28 +55,28 @@ static int receive_piece(struct tm_link *link)
 /* What came belongs to the header, or to the payload. 0, or -EPROTO and why. */
 static int take(struct tm_link *link, size_t bytes, const char **why)
 {
-	struct tm_link_slot *slot = link->rx_slot;
+	struct tm_call *call = link->rx_call;
 	struct tm_msg msg;
 
-	link->heard = jiffies;
-	if (slot) {
-		link->progress = link->heard;
+	link->heart.heard = tm_link_now();
+	if (call) {
+		link->heart.progress = link->heart.heard;
 		link->rx_done += bytes;
-		if (link->rx_done < slot->request->bytes)
+		if (link->rx_done < call->in)
 			return 0;
-		link->rx_slot = NULL;
-		link->barren = 0;
-		tm_link_finish(link, slot, 0);
+		link->rx_call = NULL;
+		link->heart.barren = 0;
+		tm_link_finish(link, call, 0);
 		return 0;
 	}
 	link->rx_header_done += bytes;
 	if (link->rx_header_done < sizeof(link->rx_header))
 		return 0;
 	link->rx_header_done = 0;
-	slot = identify(link, &msg, why);
-	if (!slot)
+	call = tm_calls_reply(&link->calls, &link->rx_header, &msg, why);
+	if (!call)
 		return -EPROTO;
-	accept_reply(link, slot, &msg);
+	accept_reply(link, call, &msg);
 	return 0;
 }
 

@@ -11,13 +11,6 @@
 #include "kmod/internal.h"
 #include "kmod/trace.h"
 
-/*
- * DISCARD tells the server what it would learn from the next store, or from the
- * extent's release, anyway: when there are many it gives way to RELEASE.
- */
-#define CONTROL_REQUESTS 256
-#define CONTROL_KEPT 64
-
 struct tm_transfer {
 	struct tm_link_request request;
 	struct tm_space_lane *lane;
@@ -27,15 +20,9 @@ struct tm_transfer {
 	struct tm_transfer *next; /* free, or failed */
 };
 
-static unsigned int control_requests(const struct tm_space *space)
-{
-	return CONTROL_REQUESTS +
-	       space->config.nr_servers * TM_PROTO_RESERVES_MAX;
-}
-
 unsigned int tm_transfers_depth(const struct tm_space *space)
 {
-	return space->io_depth + control_requests(space);
+	return space->io_depth + tm_upkeep_max(space->config.nr_servers);
 }
 
 static void free_push(struct tm_transfer **list, struct tm_transfer *t)
@@ -57,7 +44,7 @@ int tm_transfers_create(struct tm_space_lane *lane)
 {
 	struct tm_space *space = lane->space;
 	u32 pages = space->config.io_bytes >> PAGE_SHIFT;
-	u32 i, nr = space->io_depth + control_requests(space);
+	u32 i, nr = tm_transfers_depth(space);
 	struct tm_transfer *t;
 
 	lane->transfers = vcalloc(nr, sizeof(*lane->transfers));
@@ -65,6 +52,7 @@ int tm_transfers_create(struct tm_space_lane *lane)
 			      sizeof(*lane->bvecs));
 	if (!lane->transfers || !lane->bvecs)
 		return -ENOMEM;
+	lane->upkeep.nr_servers = space->config.nr_servers;
 	for (i = 0; i < nr; i++) {
 		t = &lane->transfers[i];
 		t->lane = lane;
@@ -100,10 +88,11 @@ static void complete_transfer(struct tm_transfer *t, int err)
 	struct tm_io *io = t->io;
 	u64 addr = t->request.addr, bytes = t->request.bytes;
 	unsigned int server = t->server;
+	u8 type = t->request.type;
 
 	/* the pager may start others from within what follows */
 	free_push(io ? &lane->free_data : &lane->free_control, t);
-	switch (t->request.type) {
+	switch (type) {
 	case TM_WIRE_READ:
 		tm_pager_fetched(io, err);
 		return;
@@ -115,18 +104,10 @@ static void complete_transfer(struct tm_transfer *t, int err)
 	case TM_WIRE_RESERVE:
 		if (err)
 			lane->full[server] = true;
-		lane->reserve_ends = true;
-		tm_pager_reserved(lane->pager, server, addr, bytes,
-				  err ? -ENOMEM : 0);
-		lane->reserve_ends = false;
-		break;
-	case TM_WIRE_DISCARD:
-		tm_pager_discarded(lane->pager, server, addr, bytes);
-		break;
-	default:
 		break;
 	}
-	lane->nr_control--;
+	tm_upkeep_end(&lane->upkeep, lane->pager, type, server, addr, bytes,
+		      err);
 }
 
 static void transfer_done(struct tm_link_request *request, int err)
@@ -231,18 +212,11 @@ static bool control(struct tm_space *space, struct tm_lane *pager_lane, u8 type,
 		    unsigned int server, u64 addr, u64 bytes)
 {
 	struct tm_space_lane *lane = tm_space_lane_of(space, pager_lane);
-	unsigned int limit = CONTROL_REQUESTS;
-	struct tm_transfer *t = NULL;
+	struct tm_transfer *t;
 
-	if (type == TM_WIRE_RESERVE)
-		limit = control_requests(space);
-	else if (type == TM_WIRE_DISCARD)
-		limit -= CONTROL_KEPT;
-	if (lane->nr_control < limit || lane->reserve_ends)
-		t = free_pop(&lane->free_control);
-	if (!t)
+	if (!tm_upkeep_start(&lane->upkeep, type))
 		return false;
-	lane->nr_control++;
+	t = free_pop(&lane->free_control);
 	t->io = NULL;
 	t->server = server;
 	t->err = 0;

@@ -178,6 +178,38 @@ start_server() {
 	}
 }
 
+# start_munged: one of our own, whose socket TERAMEM_MUNGE_SOCKET names
+start_munged() {
+	export TERAMEM_MUNGE_SOCKET=$TMP/munge
+	head -c 64 /dev/urandom >"$TMP/munge.key" && chmod 600 "$TMP/munge.key"
+	chmod 755 "$TMP"
+	start munged --foreground --force --key-file="$TMP/munge.key" \
+		--socket="$TMP/munge" --pid-file="$TMP/munge.pid" \
+		--log-file="$TMP/munge.log" --seed-file="$TMP/munge.seed" \
+		>"$TMP/munged" 2>&1
+	wait_until 120 test -S "$TMP/munge" || {
+		note "$(cat "$TMP/munged")"
+		not_ok "munged starts"
+		return 1
+	}
+}
+
+# start_proxied [OPTION]...: a teramemd with MUNGE behind a proxy, which
+# listens at $proxied and does what proxy() asks for
+start_proxied() {
+	start_munged || return
+	coproc PROXY { "$BUILD/tests/net/proxy" tcp:127.0.0.1:0 \
+		"unix:$TMP/proxied.sock"; }
+	read -r proxied <&"${PROXY[0]}"
+	start_server proxied --auth=munge --address="$proxied" "$@"
+}
+
+# proxy COMMAND: see tests/net/proxy.c
+proxy() {
+	echo "$*" >&"${PROXY[1]}"
+	read -r _ <&"${PROXY[0]}"
+}
+
 # server_address NAME
 server_address() {
 	json "$TMP/$1.ready" .address

@@ -39,15 +39,14 @@ struct bench {
 static const struct pair {
 	const char *name;
 	const char *mode; /* of bench-paging */
-	enum tm_request_kind kind;
+	enum tm_wire_type type;
 	uint32_t block_bytes;
 	unsigned int depth;
 	bool random;
 } pairs[] = {
-	{"sequential read", "read", TM_REQUEST_READ, 0, DEPTH, false},
-	{"random read 4K", "random", TM_REQUEST_READ, RANDOM_BLOCK_BYTES, 1,
-	 true},
-	{"sequential write", "write", TM_REQUEST_WRITE, 0, DEPTH, false},
+	{"sequential read", "read", TM_WIRE_READ, 0, DEPTH, false},
+	{"random read 4K", "random", TM_WIRE_READ, RANDOM_BLOCK_BYTES, 1, true},
+	{"sequential write", "write", TM_WIRE_WRITE, 0, DEPTH, false},
 };
 #define NR_PAIRS (sizeof(pairs) / sizeof(*pairs))
 
@@ -91,7 +90,7 @@ static int measure_raw(const struct bench *b, const struct pair *pair,
 		.depth = DEPTH,
 	};
 	const struct tm_rawbench params = {
-		.kind = pair->kind,
+		.type = pair->type,
 		.block_bytes = block_of(b, pair),
 		.depth = pair->depth,
 		.span_bytes = b->map.size_bytes,
@@ -366,11 +365,8 @@ static int parse(int argc, char **argv, struct bench *b, bool *json)
 			return tm_option_unknown(key, argv, "bench");
 		}
 	}
-	if (!err && optind < argc) {
-		tm_err("bench: %s: not expected (see teramem bench --help)",
-		       argv[optind]);
-		err = -EINVAL;
-	}
+	if (!err)
+		err = tm_option_rest(argc, argv, "bench");
 	if (!map->local_bytes)
 		map->local_bytes = map->size_bytes / 8;
 	return err ? err : tm_option_map(&b->options);
@@ -405,5 +401,5 @@ int tm_bench_main(int argc, char **argv)
 		print_json(&b, results);
 	else
 		print_table(&b, results);
-	return 0;
+	return tm_written("bench", 0);
 }

@@ -4,8 +4,6 @@
  * Each line is found out by one function; a "fail" means that `teramem run`
  * would not work.
  */
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <linux/userfaultfd.h>
@@ -381,41 +379,20 @@ static void print_json(const struct finding *findings, bool works)
 	json_object_put(root);
 }
 
+static const char usage[] =
+	"Usage: teramem check [--json]\n"
+	"Say what works on this machine, with the remedy for what does not.\n"
+	"Exit status 0: teramem run works here. See teramem-check(1).\n";
+
 int tm_check_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	static struct finding findings[NR_CHECKS];
 	bool json = false, works = true;
 	size_t i;
-	int key;
+	int err = tm_option_flag(argc, argv, "check", "json", usage, &json);
 
-	opterr = 0;
-	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
-		switch (key) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			puts("Usage: teramem check [--json]\n"
-			     "Say what works on this machine, with the remedy "
-			     "for what does not.\n"
-			     "Exit status 0: teramem run works here. See "
-			     "teramem-check(1).");
-			return 0;
-		default:
-			tm_option_unknown(key, argv, "check");
-			return TM_EXIT_FAILURE;
-		}
-	}
-	if (optind < argc) {
-		tm_err("check: %s: not expected (see teramem check --help)",
-		       argv[optind]);
-		return TM_EXIT_FAILURE;
-	}
+	if (err)
+		return err > 0 ? 0 : TM_EXIT_FAILURE;
 	for (i = 0; i < NR_CHECKS; i++) {
 		checks[i].check(&findings[i]);
 		works &= findings[i].state != STATE_FAIL;
@@ -424,9 +401,5 @@ int tm_check_main(int argc, char **argv)
 		print_json(findings, works);
 	else
 		print_table(findings, works);
-	if (fflush(stdout) || ferror(stdout)) {
-		tm_err("check: write to stdout: %s", strerror(errno));
-		return TM_EXIT_FAILURE;
-	}
-	return works ? 0 : 1;
+	return tm_written("check", works ? 0 : 1);
 }

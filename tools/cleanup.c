@@ -4,7 +4,6 @@
  * down about jobs.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,39 +24,20 @@ static int become_helper(bool dry_run)
 	return 1;
 }
 
+static const char usage[] =
+	"Usage: teramem cleanup [--dry-run]\n"
+	"Remove what Slurm jobs left on this node that are gone by the "
+	"controller's\n"
+	"word: processes, cgroups, files. For root; see spank_teramem(8).\n";
+
 int tm_cleanup_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"dry-run", no_argument, NULL, 'n'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	bool dry_run = false;
-	int key;
+	int err = tm_option_flag(argc, argv, "cleanup", "dry-run", usage,
+				 &dry_run);
 
-	opterr = 0;
-	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
-		switch (key) {
-		case 'n':
-			dry_run = true;
-			break;
-		case 'h':
-			puts("Usage: teramem cleanup [--dry-run]\n"
-			     "Remove what Slurm jobs left on this node that "
-			     "are gone by the controller's\n"
-			     "word: processes, cgroups, files. For root; see "
-			     "spank_teramem(8).");
-			return 0;
-		default:
-			tm_option_unknown(key, argv, "cleanup");
-			return TM_EXIT_FAILURE;
-		}
-	}
-	if (optind < argc) {
-		tm_err("cleanup: %s: not expected (see teramem cleanup --help)",
-		       argv[optind]);
-		return TM_EXIT_FAILURE;
-	}
+	if (err)
+		return err > 0 ? 0 : TM_EXIT_FAILURE;
 	if (geteuid()) {
 		tm_err("cleanup: needs root: run it with sudo");
 		return TM_EXIT_FAILURE;

@@ -93,11 +93,8 @@ int tm_config_main(int argc, char **argv)
 			return TM_EXIT_FAILURE;
 		}
 	}
-	if (optind < argc) {
-		tm_err("config: %s: not expected (see teramem config --help)",
-		       argv[optind]);
+	if (tm_option_rest(argc, argv, "config"))
 		return TM_EXIT_FAILURE;
-	}
 	tm_conf_init(&conf);
 	if (tm_conf_load(&conf, path, partition, error, sizeof(error)) ||
 	    tm_conf_environment(&conf, error, sizeof(error))) {
@@ -105,9 +102,5 @@ int tm_config_main(int argc, char **argv)
 		return 1;
 	}
 	print(&conf, path, partition);
-	if (fflush(stdout) || ferror(stdout)) {
-		tm_err("config: write to stdout: %s", strerror(errno));
-		return TM_EXIT_FAILURE;
-	}
-	return 0;
+	return tm_written("config", 0);
 }

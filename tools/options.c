@@ -53,6 +53,46 @@ int tm_option_unknown(int key, char **argv, const char *command)
 	return -EINVAL;
 }
 
+int tm_option_rest(int argc, char **argv, const char *command)
+{
+	if (optind == argc)
+		return 0;
+	tm_err("%s: %s: not expected (see teramem %s --help)", command,
+	       argv[optind], command);
+	return -EINVAL;
+}
+
+int tm_option_flag(int argc, char **argv, const char *command, const char *flag,
+		   const char *usage, bool *set)
+{
+	const struct option options[] = {
+		{flag, no_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	int key;
+
+	opterr = 0;
+	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
+		if (key == 'h') {
+			fputs(usage, stdout);
+			return 1;
+		}
+		if (key != 'f')
+			return tm_option_unknown(key, argv, command);
+		*set = true;
+	}
+	return tm_option_rest(argc, argv, command);
+}
+
+int tm_written(const char *command, int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	tm_err("%s: write to stdout: %s", command, strerror(errno));
+	return TM_EXIT_FAILURE;
+}
+
 enum option_key {
 	OPT_SIZE = 256,
 	OPT_LOCAL,

@@ -3,8 +3,6 @@
  * teramem status: the remote memory of the job that this command runs in, as
  * its map and job file say.
  */
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -124,41 +122,17 @@ static int show(bool json)
 	return 0;
 }
 
+static const char usage[] =
+	"Usage: teramem status [--json]\n"
+	"Show the remote memory of the job that it runs in: servers, use, "
+	"paging.\n";
+
 int tm_status_main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
 	bool json = false;
-	int key, status;
+	int err = tm_option_flag(argc, argv, "status", "json", usage, &json);
 
-	opterr = 0;
-	while ((key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
-		switch (key) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			puts("Usage: teramem status [--json]\n"
-			     "Show the remote memory of the job that it runs "
-			     "in: servers, use, paging.");
-			return 0;
-		default:
-			tm_option_unknown(key, argv, "status");
-			return TM_EXIT_FAILURE;
-		}
-	}
-	if (optind < argc) {
-		tm_err("status: %s: not expected (see teramem status --help)",
-		       argv[optind]);
-		return TM_EXIT_FAILURE;
-	}
-	status = show(json);
-	if (fflush(stdout) || ferror(stdout)) {
-		tm_err("status: write to stdout: %s", strerror(errno));
-		return TM_EXIT_FAILURE;
-	}
-	return status;
+	if (err)
+		return err > 0 ? 0 : TM_EXIT_FAILURE;
+	return tm_written("status", show(json));
 }

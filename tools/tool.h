@@ -73,6 +73,17 @@ int tm_option_number(const char *name, const char *text, uint64_t min,
 int tm_option_map(const struct tm_run_options *options);
 /** what getopt_long() ('?' or ':', opterr = 0) stumbled over */
 int tm_option_unknown(int key, char **argv, const char *command);
+/** what is left behind the options of a command that takes nothing else */
+int tm_option_rest(int argc, char **argv, const char *command);
+/**
+ * tm_option_flag() - of a command that knows one flag and --help, nothing else
+ *
+ * Returns 0; 1 when --help was served; -EINVAL after it said what is wrong.
+ */
+int tm_option_flag(int argc, char **argv, const char *command, const char *flag,
+		   const char *usage, bool *set);
+/** tm_written() - all that went to stdout; @status, or TM_EXIT_FAILURE */
+int tm_written(const char *command, int status);
 
 /* ---- folder.c ----------------------------------------------------------- */
 

@@ -145,7 +145,7 @@ int main(int argc, char **argv)
 		.depth = 256,
 	};
 	struct tm_rawbench params = {
-		.kind = TM_REQUEST_READ,
+		.type = TM_WIRE_READ,
 		.span_bytes = SPAN_BYTES,
 	};
 	static struct tm_rawbench_result result;
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	printf("{\"address\": \"%s\", \"block\": %u, \"depth\": %u, ",
 	       strtok(argv[1], ":"), params.block_bytes, params.depth);
 	report("blocking", rate, cpu, &hist);
-	for (; params.kind <= TM_REQUEST_WRITE; params.kind++) {
+	for (; params.type <= TM_WIRE_WRITE; params.type++) {
 		err = tm_rawbench_run(session, tm_session_channel(session, 0),
 				      &params, &result);
 		if (err) {
@@ -187,7 +187,7 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		printf(", ");
-		report(params.kind == TM_REQUEST_READ ? "read" : "write",
+		report(params.type == TM_WIRE_READ ? "read" : "write",
 		       tm_rawbench_rate(&result),
 		       (double)result.cpu_ns / result.bytes,
 		       &result.latency_ns);

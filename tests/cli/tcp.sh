@@ -8,7 +8,7 @@
 requires jq munged sort
 requires_paging
 requires_root
-export XDG_RUNTIME_DIR=$TMP TERAMEM_MUNGE_SOCKET=$TMP/munge.sock
+export XDG_RUNTIME_DIR=$TMP TERAMEM_MUNGE_SOCKET=$TMP/munge
 
 "$SRC/contrib/make-text" 16 >"$TMP/text"
 sort "$TMP/text" >"$TMP/native"
@@ -20,15 +20,7 @@ assert_eq $? 125 "without munged it is refused"
 assert_match "$(cat "$TMP/err")" '^teramem: --transport=tcp: .*munge' \
 	"... and munged is named"
 
-chmod 700 "$TMP"
-head -c 128 /dev/urandom >"$TMP/key"
-chmod 600 "$TMP/key"
-munged --foreground --force --key-file="$TMP/key" --socket="$TMP/munge.sock" \
-	--pid-file="$TMP/munge.pid" --log-file="$TMP/munge.log" \
-	--seed-file="$TMP/munge.seed" >"$TMP/munged.out" 2>&1 &
-started_pids+=($!)
-wait_until 10 test -S "$TMP/munge.sock" || skip "munged does not start: $(cat "$TMP/munged.out")"
-
+start_munged || done_testing
 "${run[@]}" 2>"$TMP/err"
 assert_eq $? 0 "with munged it runs"
 assert "... its output is native's" cmp "$TMP/native" "$TMP/paged"

@@ -13,18 +13,17 @@
 
 #define DATA_BYTES 4096
 
-static const enum tm_request_kind kinds[] = {
-	TM_REQUEST_READ,    TM_REQUEST_WRITE, TM_REQUEST_READ,
-	TM_REQUEST_DISCARD, TM_REQUEST_STAT,  TM_REQUEST_RESERVE,
-	TM_REQUEST_RELEASE, TM_REQUEST_PING,
+static const enum tm_wire_type types[] = {
+	TM_WIRE_READ, TM_WIRE_WRITE,   TM_WIRE_READ,	TM_WIRE_DISCARD,
+	TM_WIRE_STAT, TM_WIRE_RESERVE, TM_WIRE_RELEASE, TM_WIRE_PING,
 };
 
-#define NR_REQUESTS (sizeof(kinds) / sizeof(kinds[0]))
+#define NR_REQUESTS (sizeof(types) / sizeof(types[0]))
 
 static struct tm_request requests[NR_REQUESTS];
 static unsigned int completed[NR_REQUESTS];
 static u8 bytes[NR_REQUESTS][DATA_BYTES];
-static struct tm_slot slots[NR_REQUESTS + 1];
+static struct tm_call calls[NR_REQUESTS + 1];
 
 static void done(struct tm_request *request, int err)
 {
@@ -38,11 +37,11 @@ static void submit(struct tm_channel *channel)
 
 	for (i = 0; i < NR_REQUESTS; i++) {
 		struct tm_request *r = &requests[i];
-		bool stat = kinds[i] == TM_REQUEST_STAT;
+		bool stat = types[i] == TM_WIRE_STAT;
 
 		completed[i] = 0;
 		memset(r, 0, sizeof(*r));
-		r->kind = kinds[i];
+		r->type = types[i];
 		r->addr = i * DATA_BYTES;
 		r->bytes = stat ? sizeof(struct tm_wire_stat) : DATA_BYTES;
 		/* Two pieces, so that replies are scattered. */
@@ -86,13 +85,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		session = malloc(memory);
 	fuzz_check(session);
 	memset(session, 0, memory);
-	memset(slots, 0, sizeof(slots));
+	memset(calls, 0, sizeof(calls));
 	tm_lock_init(&session->lock);
 	session->nr_channels = 1;
 	session->ops = &ops;
 	session->timeout_ns = 1000000000;
 	channel = session->channels;
-	tm_channel_init(channel, session, 0, slots, NR_REQUESTS + 1);
+	tm_channel_init(channel, session, 0, calls, NR_REQUESTS + 1);
 	fuzz_check(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd));
 	channel->dial.fd = fd[0];
 	channel->dial.epoch = 1;

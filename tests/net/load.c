@@ -89,7 +89,7 @@ static void submit_write(struct load *load, struct tm_channel *channel,
 	job->pattern = rand_r(&load->seed);
 	for (i = 0; i < bytes; i++)
 		job->buf[i] = pattern_at(job->pattern, i);
-	job->request.kind = TM_REQUEST_WRITE;
+	job->request.type = TM_WIRE_WRITE;
 	scatter(load, job, bytes);
 	submit(channel, job);
 }
@@ -98,7 +98,7 @@ void load_read(struct load *load, struct tm_channel *channel,
 	       struct load_job *job)
 {
 	memset(job->buf, 0xee, job->request.bytes);
-	job->request.kind = TM_REQUEST_READ;
+	job->request.type = TM_WIRE_READ;
 	scatter(load, job, job->request.bytes);
 	submit(channel, job);
 }
@@ -143,7 +143,7 @@ void load_run(struct load *load, struct tm_channel *channel,
 			if (job->busy)
 				continue;
 			load->completed++;
-			if (job->request.kind == TM_REQUEST_WRITE) {
+			if (job->request.type == TM_WIRE_WRITE) {
 				check_done(load, job);
 				load_read(load, channel, job);
 			} else {

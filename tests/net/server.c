@@ -54,7 +54,7 @@ static struct tm_session *open_session(struct world *world,
 
 static int reserve(struct tm_channel *channel, uint64_t *addr)
 {
-	struct tm_request r = {.kind = TM_REQUEST_RESERVE};
+	struct tm_request r = {.type = TM_WIRE_RESERVE};
 	int err = tm_channel_call(channel, &r);
 
 	*addr = r.addr;
@@ -66,7 +66,7 @@ static int reserve(struct tm_channel *channel, uint64_t *addr)
 static int release(struct tm_channel *channel, uint64_t addr)
 {
 	struct tm_request r = {
-		.kind = TM_REQUEST_RELEASE,
+		.type = TM_WIRE_RELEASE,
 		.addr = addr,
 		.bytes = EXTENT_BYTES,
 	};
@@ -74,11 +74,11 @@ static int release(struct tm_channel *channel, uint64_t addr)
 	return tm_channel_call(channel, &r);
 }
 
-static int transfer(struct tm_channel *channel, enum tm_request_kind kind,
+static int transfer(struct tm_channel *channel, enum tm_wire_type type,
 		    uint64_t addr, void *buf, size_t len)
 {
 	struct tm_request r = {
-		.kind = kind,
+		.type = type,
 		.addr = addr,
 		.bytes = len,
 		.nr_iov = 1,
@@ -93,7 +93,7 @@ static uint64_t reserved_bytes(struct tm_channel *channel)
 	struct tm_wire_stat stat;
 
 	assert_int_equal(
-		transfer(channel, TM_REQUEST_STAT, 0, &stat, sizeof(stat)), 0);
+		transfer(channel, TM_WIRE_STAT, 0, &stat, sizeof(stat)), 0);
 	return le64toh(stat.reserved_bytes);
 }
 
@@ -128,15 +128,15 @@ static void operations(struct world *world)
 	assert_int_equal(reserve(channel, &addr), -ENOMEM);
 
 	assert_int_equal(release(third, base), 0);
-	assert_int_equal(transfer(channel, TM_REQUEST_READ, base, buf, 4096),
+	assert_int_equal(transfer(channel, TM_WIRE_READ, base, buf, 4096),
 			 -EFAULT);
-	assert_int_equal(transfer(channel, TM_REQUEST_WRITE, base, buf, 4096),
+	assert_int_equal(transfer(channel, TM_WIRE_WRITE, base, buf, 4096),
 			 -EFAULT);
 	assert_int_equal(release(third, base), -EFAULT);
 	assert_int_equal(reserve(channel, &addr), 0);
 	/* A new extent holds nothing of its former life. */
 	memset(buf, 1, sizeof(buf));
-	assert_int_equal(transfer(third, TM_REQUEST_READ, addr, buf, 4096), 0);
+	assert_int_equal(transfer(third, TM_WIRE_READ, addr, buf, 4096), 0);
 	assert_int_equal(buf[0] | buf[4095], 0);
 	assert_int_equal(o.lost + o.renewed, 0);
 	tm_session_close(session);
@@ -290,7 +290,7 @@ static uint64_t until_lost(struct world *world,
 	struct tm_channel *channel = tm_session_channel(session, 0);
 	struct tm_channel *other = tm_session_channel(session, 1);
 	struct load *load = load_create(reserve_all(channel), &o);
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	uint64_t start;
 	int i;
 
@@ -364,7 +364,7 @@ static void make_too_long(struct world *world)
 /* The server forgot the session: no new one may take its place unseen. */
 static void grace_over(void **state)
 {
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	struct load_outcome o;
 	struct tm_session *session;
 	struct tm_channel *channel;

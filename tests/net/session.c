@@ -116,7 +116,7 @@ static void content_over_cuts(void **state)
 
 static void reserve_and_discard(void **state)
 {
-	struct tm_request r = {.kind = TM_REQUEST_RESERVE};
+	struct tm_request r = {.type = TM_WIRE_RESERVE};
 	struct tm_channel *channel;
 	struct tm_session *session;
 	struct load_outcome o = {0};
@@ -133,14 +133,14 @@ static void reserve_and_discard(void **state)
 
 	memset(peer.memory, 0x55, 8192);
 	r = (struct tm_request){
-		.kind = TM_REQUEST_DISCARD,
+		.type = TM_WIRE_DISCARD,
 		.addr = 4096,
 		.bytes = 4096,
 	};
 	assert_int_equal(tm_channel_call(channel, &r), 0);
 	assert_int_equal(peer.memory[4095], 0x55);
 	assert_int_equal(peer.memory[4096], 0);
-	r = (struct tm_request){.kind = TM_REQUEST_PING};
+	r = (struct tm_request){.type = TM_WIRE_PING};
 	assert_int_equal(tm_channel_call(channel, &r), 0);
 	tm_session_close(session);
 	peer_stop(&peer);
@@ -198,7 +198,7 @@ static void ends(enum peer_lie lie, unsigned int limit_ms, const char *text)
 {
 	struct tm_session *session;
 	struct tm_channel *channel;
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	struct load_outcome o = {0};
 	struct load *load = load_create(0, &o);
 	struct peer peer;
@@ -257,6 +257,15 @@ static void silence(void **state)
 	ends(PEER_PINGS_ONLY, 15 * TIMEOUT_MS, "requests unanswered");
 }
 
+static int turn(struct tm_channel *channel)
+{
+	struct pollfd p = {0};
+
+	p.fd = tm_channel_fd(channel, &p.events);
+	poll(&p, 1, tm_channel_wait_ms(channel));
+	return tm_channel_process(channel);
+}
+
 /* An idle channel stays up, by pings, and notices a server that is gone. */
 static void idle(void **state)
 {
@@ -269,27 +278,15 @@ static void idle(void **state)
 	peer_start(&peer, PEER_HONEST);
 	session = open_session(&peer, 1, &o);
 	channel = tm_session_channel(session, 0);
-	for (start = load_now_ms(); load_now_ms() - start < timeout_ms;) {
-		struct pollfd p = {0};
-
-		p.fd = tm_channel_fd(channel, &p.events);
-
-		poll(&p, 1, tm_channel_wait_ms(channel));
-		assert_int_equal(tm_channel_process(channel), 0);
-	}
+	for (start = load_now_ms(); load_now_ms() - start < timeout_ms;)
+		assert_int_equal(turn(channel), 0);
 	assert_int_equal(o.lost, 0);
 	assert_int_equal(o.renewed, 0);
 
 	peer_stop(&peer);
 	for (start = load_now_ms();
-	     !o.lost && load_now_ms() - start < 2 * timeout_ms;) {
-		struct pollfd p = {0};
-
-		p.fd = tm_channel_fd(channel, &p.events);
-
-		poll(&p, 1, tm_channel_wait_ms(channel));
-		tm_channel_process(channel);
-	}
+	     !o.lost && load_now_ms() - start < 2 * timeout_ms;)
+		turn(channel);
 	assert_int_equal(o.lost, 1);
 	assert_true(load_now_ms() - start < timeout_ms);
 	tm_session_close(session);
@@ -297,7 +294,7 @@ static void idle(void **state)
 
 static void grace_over(void **state)
 {
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 	struct tm_session *session;
 	struct load_outcome o = {0};
 	struct peer peer;
@@ -327,7 +324,7 @@ struct lane {
 static void *lane_run(void *arg)
 {
 	struct lane *lane = arg;
-	struct tm_request r = {.kind = TM_REQUEST_PING};
+	struct tm_request r = {.type = TM_WIRE_PING};
 
 	do {
 		lane->err = tm_channel_call(lane->channel, &r);

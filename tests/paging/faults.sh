@@ -33,6 +33,11 @@ page() {
 		--size=$((96 * m)) --threads=2 "$@" >"$TMP/page" 2>&1
 	paging=$started
 }
+# page_on SECONDS: for so long, once it has filled its memory
+page_on() {
+	page --pattern=random --seconds="$1"
+	wait_until 30 grep -q fill "$TMP/page"
+}
 # ends NAME STATUS[ or STATUS] [MESSAGE]: how the program ended; no wrong byte in any case
 ends() {
 	local status=0 out
@@ -105,8 +110,7 @@ timeout=60
 start_server killed --capacity=160M --mlock=no
 server=$started
 map "$(server_address killed)"
-page --pattern=random --seconds=30
-wait_until 30 grep -q fill "$TMP/page"
+page_on 30
 kill -KILL "$server"
 SECONDS=0
 ends "server killed" $bus 'use server unix:.*SIGBUS'
@@ -119,14 +123,12 @@ timeout=10
 start_server stopped --capacity=160M --mlock=no
 server=$started
 map "$(server_address stopped)"
-page --pattern=random --seconds=4
-wait_until 30 grep -q fill "$TMP/page"
+page_on 4
 kill -STOP "$server" && sleep 1.5 && kill -CONT "$server"
 ends "server stopped and continued" 0
 timeout=3
 map "$(server_address stopped)"
-page --pattern=random --seconds=30
-wait_until 30 grep -q fill "$TMP/page"
+page_on 30
 kill -STOP "$server"
 SECONDS=0
 ends "server stopped for good" $bus 'use server unix:'
@@ -135,26 +137,10 @@ assert "server stopped for good: after the timeout" \
 kill -KILL "$server"
 
 # Connections that break, are cut, stall, and vanish.
-head -c 64 /dev/urandom >"$TMP/key" && chmod 600 "$TMP/key"
-chmod 755 "$TMP"
-start munged --foreground --force --key-file="$TMP/key" \
-	--socket="$TMP/munge" --pid-file="$TMP/pid" --log-file="$TMP/log" \
-	--seed-file="$TMP/seed" >"$TMP/munged" 2>&1
-wait_until 10 test -S "$TMP/munge"
-export TERAMEM_MUNGE_SOCKET=$TMP/munge
-coproc PROXY { "$BUILD/tests/net/proxy" tcp:127.0.0.1:0 \
-	"unix:$TMP/proxied.sock"; }
-read -r address <&"${PROXY[0]}"
-proxy() {
-	echo "$*" >&"${PROXY[1]}"
-	read -r _ <&"${PROXY[0]}"
-}
-start_server proxied --capacity=160M --mlock=no --auth=munge \
-	--address="$address"
+start_proxied --capacity=160M --mlock=no || done_testing
 auth=munge timeout=10
-map "$address"
-page --pattern=random --seconds=6
-wait_until 30 grep -q fill "$TMP/page"
+map "$proxied"
+page_on 6
 for command in reset cut "stall 700" reset drop reset; do
 	proxy "$command"
 	sleep 0.6
@@ -165,9 +151,8 @@ page --pattern=seq --passes=1
 ends "a reset every 3 MB" 0
 proxy reset-every 0
 timeout=3
-map "$address"
-page --pattern=random --seconds=30
-wait_until 30 grep -q fill "$TMP/page"
+map "$proxied"
+page_on 30
 proxy hole
 SECONDS=0
 ends "network gone" $bus 'use server tcp:'

@@ -140,46 +140,46 @@ static void neighbours_leave_in_one_request(void **state)
 	w_destroy(w);
 }
 
+static void back_as_they_left(struct tm_pager_config c, u64 nr)
+{
+	struct world *w = w_create(c);
+	u64 i;
+
+	fill(w, 0, nr);
+	for (i = 0; i < nr; i++)
+		assert_int_equal(get(w, i), i + 1000);
+	w_destroy(w);
+}
+
+static const struct tm_replace_ops *const policy[] = {
+	&tm_replace_fifo,
+	&tm_replace_lru,
+};
+
 static void tiny(void **state)
 {
 	struct tm_pager_config c = w_defaults();
-	const struct tm_replace_ops *policy[] = {&tm_replace_fifo,
-						 &tm_replace_lru};
-	struct world *w;
-	u64 i;
 	int k;
 
+	c.nr_frames = 4;
+	c.prefetch_blocks = 8;
 	for (k = 0; k < 4; k++) {
-		c.nr_frames = 4;
 		c.io_depth = k & 1 ? 1 : 64;
-		c.prefetch_blocks = 8;
 		c.replace = policy[k / 2];
-		w = w_create(c);
-		fill(w, 0, 60);
-		for (i = 0; i < 60; i++)
-			assert_int_equal(get(w, i), i + 1000);
-		w_destroy(w);
+		back_as_they_left(c, 60);
 	}
 }
 
 static void no_cache(void **state)
 {
 	struct tm_pager_config c = w_defaults();
-	const struct tm_replace_ops *policy[] = {&tm_replace_fifo,
-						 &tm_replace_lru};
-	struct world *w;
-	u64 i;
 	int k;
 
+	c.can_cache = false;
+	c.prefetch_blocks = 4;
 	for (k = 0; k < 2; k++) {
-		c.can_cache = false;
-		c.prefetch_blocks = 4;
 		c.replace = policy[k];
-		w = w_create(c);
-		fill(w, 0, 100);
-		for (i = 0; i < 100; i++)
-			assert_int_equal(get(w, i), i + 1000);
-		w_destroy(w);
+		back_as_they_left(c, 100);
 	}
 }
 

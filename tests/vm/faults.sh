@@ -107,23 +107,8 @@ said "donor silent for good" 'lost|gave up|given up'
 kill -KILL "$donor"
 
 # Connections that break and come back.
-head -c 64 /dev/urandom >"$TMP/key" && chmod 600 "$TMP/key"
-chmod 755 "$TMP"
-start munged --foreground --force --key-file="$TMP/key" \
-	--socket="$TMP/munge" --pid-file="$TMP/pid" --log-file="$TMP/log" \
-	--seed-file="$TMP/seed" >"$TMP/munged" 2>&1
-wait_until $((20 * patience)) test -S "$TMP/munge"
-export TERAMEM_MUNGE_SOCKET=$TMP/munge
-coproc PROXY { "$BUILD/tests/net/proxy" tcp:127.0.0.1:0 \
-	"unix:$TMP/proxied.sock"; }
-read -r address <&"${PROXY[0]}"
-proxy() {
-	echo "$*" >&"${PROXY[1]}"
-	read -r _ <&"${PROXY[0]}"
-}
-start_server proxied --capacity=64M --mlock=no --auth=munge \
-	--address="$address"
-map "$address" munge
+start_proxied --capacity=64M --mlock=no || done_testing
+map "$proxied" munge
 page --seconds=8
 for command in reset cut "stall 700" reset drop reset; do
 	proxy "$command"
@@ -183,7 +168,7 @@ ends "memory short everywhere" 137
 
 # Spaces come and go while somebody tries to unload the module all the time.
 # Where that works, teramem run has a line to say.
-while sleep 0.02; do
+while sleep 0.2; do
 	rmmod teramem 2>/dev/null && echo >>"$TMP/unloaded" && insmod "$MODULE"
 done &
 started_pids+=($!)
