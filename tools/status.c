@@ -62,10 +62,10 @@ static void print_text(const struct tm_map *map,
 	for (i = 0; i < map->nr_servers; i++)
 		printf("  server   %s, %s\n", map->server[i].address,
 		       SIZE(0, map->server[i].capacity_bytes));
-	printf("  in use   %s of %s by %u processes (%u so far)\n",
+	printf("  in use   %s of %s by %u process%s (%u so far)\n",
 	       SIZE(0, totals->capacity_drawn_bytes),
 	       SIZE(1, totals->capacity_bytes), totals->processes,
-	       totals->processes_all);
+	       totals->processes == 1 ? "" : "es", totals->processes_all);
 	printf("  paged    %s in, %s out; %" PRIu64 " faults, %" PRIu64
 	       " of %" PRIu64 " evictions without a transfer\n",
 	       SIZE(0, s->bytes_in), SIZE(1, s->bytes_out), s->faults,

@@ -60,13 +60,12 @@ static int watch_folder(uint32_t job)
 /* Slurm waits for whoever has the prolog's output. */
 static int redirect(uint32_t job)
 {
-	char path[PATH_MAX];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int log = open(tm_job_folder_path(job, "log", path),
-		       O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-		       0644);
+	int log = tm_job_folder_append(job, "log", 0644);
 
-	if (null < 0 || log < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	if (log < 0)
+		return log;
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    setsid() < 0 || chdir("/"))
 		return -errno;

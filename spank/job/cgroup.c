@@ -7,17 +7,17 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "spank/job/job.h"
 
 #define MOUNT "/sys/fs/cgroup"
-#define PAUSE_NS 5000000L
+#define PAUSE_MS 5
 #define TRIES 2000
 
 /* A line of /proc/PID/cgroup: "4:memory:/slurm/job_7/step_extern" */
@@ -108,25 +108,23 @@ static int join_all(pid_t task, uint32_t job)
 static bool cut_to_job(char *path, uint32_t job)
 {
 	char wanted[32];
-	char *end;
+	size_t len =
+		(size_t)snprintf(wanted, sizeof(wanted), "/job_%" PRIu32, job);
+	char *end = strstr(path, wanted);
 
-	snprintf(wanted, sizeof(wanted), "/job_%" PRIu32 "/", job);
-	end = strstr(path, wanted);
-	if (!end || strstr(path, "/../"))
+	if (!end || (end[len] && end[len] != '/') || strstr(path, "/../"))
 		return false;
-	end[strlen(wanted) - 1] = '\0';
+	end[len] = '\0';
 	return true;
 }
 
-static int write_down(pid_t task, uint32_t job)
+int tm_cgroup_record(uint32_t job)
 {
-	char path[64], line[PATH_MAX], text[8 * PATH_MAX];
+	char line[PATH_MAX], text[8 * PATH_MAX];
 	struct entry entry;
 	size_t len = 0;
-	FILE *file;
+	FILE *file = fopen("/proc/self/cgroup", "re");
 
-	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)task);
-	file = fopen(path, "re");
 	*text = '\0';
 	while (file && next_entry(file, line, &entry))
 		if (cut_to_job(entry.path, job) && len < sizeof(text))
@@ -141,17 +139,18 @@ static int write_down(pid_t task, uint32_t job)
 
 int tm_cgroup_join(pid_t task, uint32_t job)
 {
-	const struct timespec pause = {0, PAUSE_NS};
+	struct pollfd lease = {.fd = TM_LEASE_FD, .events = POLLIN};
 	unsigned int i;
 	int err;
 
 	for (i = 0; i < TRIES && !is_in_job(task, job); i++)
-		nanosleep(&pause, NULL);
-	err = write_down(task, job);
-	if (!err)
-		err = join_all(task, job);
+		if (poll(&lease, 1, PAUSE_MS) > 0)
+			return -ECANCELED;
+	err = join_all(task, job);
 	if (!err && !is_in_job(getpid(), job))
 		err = -ENOENT;
+	if (!err)
+		err = tm_cgroup_record(job);
 	if (err)
 		tm_err("donor of job %" PRIu32
 		       ": join its memory cgroup: %s; are "

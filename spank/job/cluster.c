@@ -227,3 +227,22 @@ int tm_cluster_has(uint32_t job, const char *node)
 	slurm_free_job_info_msg(all);
 	return found;
 }
+
+bool tm_cluster_wants(const struct tm_job_request *r)
+{
+	job_info_msg_t *all = NULL;
+	bool wanted = false;
+	uint32_t i;
+
+	if (slurm_load_job(&all, r->job, SHOW_ALL))
+		return slurm_get_errno() != ESLURM_INVALID_JOB_ID;
+	for (i = 0; i < all->record_count; i++) {
+		const job_info_t *job = &all->job_array[i];
+		uint32_t state = job->job_state & JOB_STATE_BASE;
+
+		if (job->job_id == r->job && job->restart_cnt == r->restart)
+			wanted = state == JOB_RUNNING || state == JOB_SUSPENDED;
+	}
+	slurm_free_job_info_msg(all);
+	return wanted;
+}

@@ -190,20 +190,6 @@ static void say_nothing(struct wait *w)
 
 /* ---- waiting ------------------------------------------------------------- */
 
-static bool is_wanted(const struct wait *w)
-{
-	job_info_msg_t *all = NULL;
-	const job_info_t *job;
-	bool wanted;
-
-	if (slurm_load_job(&all, w->whole, SHOW_ALL))
-		return slurm_get_errno() != ESLURM_INVALID_JOB_ID;
-	job = find(all, w->r->job);
-	wanted = job && (job->job_state & JOB_STATE_BASE) == JOB_RUNNING;
-	slurm_free_job_info_msg(all);
-	return wanted;
-}
-
 /* Younger jobs go first; all go when it takes too long. */
 static int check_patience(struct wait *w)
 {
@@ -214,7 +200,7 @@ static int check_patience(struct wait *w)
 		return fail(w->r, -ETIMEDOUT,
 			    "no donors were free for %" PRIu64 " s (WaitTime)",
 			    w->r->conf.wait_s);
-	if (!is_wanted(w))
+	if (!tm_cluster_wants(w->r))
 		return fail(w->r, -ECANCELED,
 			    "the job ended while it waited for donors");
 	if (!w->first || waited_ms * CHECKS / limit_ms <= w->checked)

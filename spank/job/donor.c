@@ -169,7 +169,7 @@ int tm_donor(struct tm_job_request *r)
 	if (!err)
 		err = tm_path_find("server/teramemd", donor.server);
 	if (!err)
-		err = tm_detach(r, &detached);
+		err = tm_process_detach(r, &detached);
 	if (err)
 		return err < 0 ? err : 0;
 	return supervise(&donor, r->job, &detached);

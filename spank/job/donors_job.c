@@ -246,30 +246,9 @@ bool tm_donors_job_older(uint32_t job)
 
 /* ---- its script ---------------------------------------------------------- */
 
-/* Not as long as the controller does not answer: then nobody can know. */
-static bool has_ended(const struct tm_job_request *r)
-{
-	job_info_msg_t *all = NULL;
-	bool ended = true;
-	uint32_t i;
-
-	if (slurm_load_job(&all, r->job, SHOW_ALL))
-		return slurm_get_errno() == ESLURM_INVALID_JOB_ID;
-	for (i = 0; i < all->record_count; i++) {
-		const job_info_t *job = &all->job_array[i];
-		uint32_t state = job->job_state & JOB_STATE_BASE;
-
-		if (job->job_id == r->job && job->restart_cnt == r->restart &&
-		    (state == JOB_RUNNING || state == JOB_SUSPENDED))
-			ended = false;
-	}
-	slurm_free_job_info_msg(all);
-	return ended;
-}
-
 int tm_hold(struct tm_job_request *r)
 {
-	while (!has_ended(r))
+	while (tm_cluster_wants(r))
 		sleep(HOLD_POLL_S);
 	return 0;
 }

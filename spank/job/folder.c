@@ -96,6 +96,20 @@ void tm_job_folder_remove(uint32_t job)
 	rmdir(TM_RUN_FOLDER);
 }
 
+int tm_job_folder_append(uint32_t job, const char *name, mode_t mode)
+{
+	char path[PATH_MAX];
+	int fd = open(tm_job_folder_path(job, name, path),
+		      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+		      mode);
+
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	tm_err("open %s: %s", path, strerror(-fd));
+	return fd;
+}
+
 int tm_job_folder_write(uint32_t job, const char *name, const char *text)
 {
 	char path[PATH_MAX], part[PATH_MAX];

@@ -65,7 +65,9 @@ int tm_cleanup(struct tm_job_request *request);
 /** tm_sweep() - what is left of jobs that are gone, but for @job's */
 void tm_sweep(uint32_t job);
 
-/* ---- detach.c ------------------------------------------------------------ */
+/* ---- process.c ----------------------------------------------------------- */
+
+#define TM_PROCESS_NAME_MAX 16
 
 /**
  * struct tm_detached - files in the job's folder, open
@@ -75,23 +77,16 @@ struct tm_detached {
 };
 
 /**
- * tm_detach() - go on as a process of the job, still as root
+ * tm_process_detach() - go on as a process of the job, still as root
  *
  * Returns 0 there, 1 in the process that called it, or -errno after it said so.
  */
-int tm_detach(const struct tm_job_request *request,
-	      struct tm_detached *detached);
+int tm_process_detach(const struct tm_job_request *request,
+		      struct tm_detached *detached);
 
-/* ---- process.c ----------------------------------------------------------- */
-
-#define TM_PROCESS_NAME_MAX 16
-
-/** tm_process_file() - for tm_process_add(); a descriptor, or -errno, said so
+/** tm_process_add() - it belongs to the job, on record from now on; 0 or -errno
  */
-int tm_process_file(uint32_t job);
-
-/** tm_process_add() - it belongs to the job; 0 or -errno */
-int tm_process_add(int file, pid_t pid);
+int tm_process_add(int processes, pid_t pid);
 
 /**
  * tm_process_end_all() - those on record, if they are what they were then
@@ -133,6 +128,9 @@ void tm_job_folder_empty(int fd);
 
 /** tm_job_folder_path() - of a file in it; returns @path */
 char *tm_job_folder_path(uint32_t job, const char *name, char path[PATH_MAX]);
+
+/** tm_job_folder_append() - to a file; a descriptor, or -errno, said so */
+int tm_job_folder_append(uint32_t job, const char *name, mode_t mode);
 
 /** tm_job_folder_write() - a new file, whole or not at all; 0 or -errno */
 int tm_job_folder_write(uint32_t job, const char *name, const char *text);
@@ -186,6 +184,13 @@ int tm_cluster_address(const char *node, char address[TM_CONF_NAME_MAX],
  * Returns 1, 0, or -errno when the controller does not answer.
  */
 int tm_cluster_has(uint32_t job, const char *node);
+
+/**
+ * tm_cluster_wants() - whether this start of the job has not ended
+ *
+ * Nor has it as long as the controller does not answer: nobody can know then.
+ */
+bool tm_cluster_wants(const struct tm_job_request *request);
 
 /**
  * tm_cluster_times() - what Slurm's configuration leaves the request
@@ -243,7 +248,8 @@ unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
  * tm_wait_donors() - until all serve this job; proves it as the job's user
  * @servers: receives address and capacity of each, in the order of @job
  *
- * Returns 0, or -errno with @error: "7/8 donors ready, missing n12".
+ * Returns 0, or -errno with @error: "7/8 donors ready, missing n12"; -ECANCELED
+ * when the job has ended meanwhile.
  */
 int tm_wait_donors(const struct tm_job_request *request,
 		   const struct tm_cluster_job *job, unsigned int wait_ms,
@@ -255,9 +261,15 @@ int tm_become_user(uid_t uid, gid_t gid);
 /* ---- cgroup.c ----------------------------------------------------------- */
 
 /**
+ * tm_cgroup_record() - those of the job that this process is in, for
+ * tm_cgroup_remove(); 0 or -errno
+ */
+int tm_cgroup_record(uint32_t job);
+
+/**
  * tm_cgroup_join() - those of @task, once Slurm has put it into the job's
  *
- * Returns 0, or -errno after it said so.
+ * Returns 0; -ECANCELED when the step has ended; or -errno after it said so.
  */
 int tm_cgroup_join(pid_t task, uint32_t job);
 

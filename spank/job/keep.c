@@ -159,7 +159,7 @@ int tm_keep(struct tm_job_request *r)
 {
 	char path[PATH_MAX], why[256];
 	struct tm_detached detached;
-	int err = tm_detach(r, &detached);
+	int err = tm_process_detach(r, &detached);
 
 	if (err)
 		return err < 0 ? err : 0;

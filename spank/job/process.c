@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The processes that a job has from us on this node, written down so that they
- * can be ended by whoever finds the job gone. A number alone says nothing, it
+ * The processes that a job has from us on this node: in its cgroups, with their
+ * messages in its folder, and written down so that they can be ended by whoever
+ * finds the job gone. A number alone says nothing, it
  * may be another process's by now: so its start time is kept with it, and what
  * it runs is looked at.
  */
@@ -14,12 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "spank/job/job.h"
 
-#define END_MS 2000
+#define END_MS 5000
 
 static int read_birth(pid_t pid, uint64_t *birth)
 {
@@ -40,21 +42,7 @@ static int read_birth(pid_t pid, uint64_t *birth)
 	return field && sscanf(field, " %" SCNu64, birth) == 1 ? 0 : -ESRCH;
 }
 
-int tm_process_file(uint32_t job)
-{
-	char path[PATH_MAX];
-	int fd = open(tm_job_folder_path(job, "processes", path),
-		      O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-		      0600);
-
-	if (fd >= 0)
-		return fd;
-	fd = -errno;
-	tm_err("open %s: %s", path, strerror(errno));
-	return fd;
-}
-
-int tm_process_add(int file, pid_t pid)
+int tm_process_add(int processes, pid_t pid)
 {
 	uint64_t birth;
 	char line[64];
@@ -63,11 +51,49 @@ int tm_process_add(int file, pid_t pid)
 	if (err)
 		return err;
 	len = snprintf(line, sizeof(line), "%d %" PRIu64 "\n", (int)pid, birth);
-	return write(file, line, (size_t)len) == len ? 0 : -EIO;
+	return write(processes, line, (size_t)len) == len ? 0 : -EIO;
 }
 
-/* Only a program of ours is ever ended. */
-static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
+/* Away from the step, which must neither wait for it nor count it as a child.
+ */
+int tm_process_detach(const struct tm_job_request *r, struct tm_detached *d)
+{
+	int err;
+	pid_t pid;
+
+	d->log = tm_job_folder_append(r->job, "log", 0644);
+	if (d->log < 0)
+		return d->log;
+	d->processes = tm_job_folder_append(r->job, "processes", 0600);
+	if (d->processes < 0)
+		return d->processes;
+	/* While the step waits: with us in them, it cannot remove them. */
+	err = tm_cgroup_record(r->job);
+	if (err) {
+		tm_err("job %" PRIu32 ": write down its cgroups: %s", r->job,
+		       strerror(-err));
+		return err;
+	}
+	pid = fork();
+	if (pid)
+		return pid < 0 ? -EAGAIN : 1;
+	setsid();
+	openlog("teramem-job", LOG_PID, LOG_DAEMON);
+	dup2(d->log, STDOUT_FILENO);
+	dup2(d->log, STDERR_FILENO);
+	err = tm_process_add(d->processes, getpid());
+	if (!err)
+		err = tm_cgroup_join(r->task, r->job);
+	if (err && err != -ECANCELED)
+		tm_err("job %" PRIu32 ": join it: %s", r->job, strerror(-err));
+	return err;
+}
+
+/*
+ * Only a program of ours is ever ended. Returns 1, 0, or -ENOENT for a process
+ * that is ending by itself, which may take its time, with much memory to free.
+ */
+static int is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 {
 	static const char *const ours[] = {"teramemd", "teramem-job"};
 	char path[64], exe[PATH_MAX];
@@ -78,7 +104,7 @@ static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
 	n = readlink(path, exe, sizeof(exe) - 1);
 	if (n <= 0)
-		return false;
+		return -ENOENT;
 	exe[n] = '\0';
 	/* An upgrade may have replaced it meanwhile. */
 	exe[strcspn(exe, " ")] = '\0';
@@ -86,26 +112,29 @@ static bool is_ours(pid_t pid, char name[TM_PROCESS_NAME_MAX])
 	for (i = 0; base && i < sizeof(ours) / sizeof(*ours); i++)
 		if (!strcmp(base + 1, ours[i])) {
 			snprintf(name, TM_PROCESS_NAME_MAX, "%s", ours[i]);
-			return true;
+			return 1;
 		}
-	return false;
+	return 0;
 }
 
+/* Whether it had to be ended; when it is gone, so that its cgroups can go. */
 static bool end(pid_t pid, uint64_t birth, bool dry_run,
 		char name[TM_PROCESS_NAME_MAX])
 {
 	struct pollfd gone = {.fd = pidfd_open(pid, 0), .events = POLLIN};
 	uint64_t now = 0;
-	bool found;
+	int ours = 0;
 
 	/* It cannot become another one any more. */
-	found = gone.fd >= 0 && !read_birth(pid, &now) && now == birth &&
-		is_ours(pid, name);
-	if (found && !dry_run && !pidfd_send_signal(gone.fd, SIGKILL, NULL, 0))
+	if (gone.fd >= 0 && !read_birth(pid, &now) && now == birth)
+		ours = is_ours(pid, name);
+	if (ours > 0 && !dry_run)
+		pidfd_send_signal(gone.fd, SIGKILL, NULL, 0);
+	if (ours && !dry_run)
 		poll(&gone, 1, END_MS);
 	if (gone.fd >= 0)
 		close(gone.fd);
-	return found;
+	return ours > 0;
 }
 
 void tm_process_end_all(uint32_t job, int folder, bool dry_run,

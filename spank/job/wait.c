@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,7 @@
 #define DIAL_MS 1000
 #define PAUSE_NS 10000000L
 #define ALL_PORTS_ROUNDS 16
+#define LOOK_MS 1000 /* for the job itself */
 
 unsigned int tm_port(const struct tm_conf *conf, uint32_t leader,
 		     unsigned int tried)
@@ -60,7 +63,8 @@ static void ignore_renewed(void *ctx, struct tm_session *session)
 
 /*
  * Where nobody listens, the server would have been the first to do so, and is
- * not there yet; unless somebody did and went: so now and then all are tried.
+ * not there yet; unless somebody did and went: so now and then all are tried,
+ * but not at first, when there is none yet as a rule.
  *
  * Returns 0 when it serves this job; @why: of the last port that was tried.
  */
@@ -145,7 +149,8 @@ static int poll_donors(const struct tm_job_request *r,
 		for (i = 0; i < job->nr_donors; i++) {
 			if (ready[i] ||
 			    try_donor(r, &job->donor[i],
-				      round % ALL_PORTS_ROUNDS == 0,
+				      round % ALL_PORTS_ROUNDS ==
+					      ALL_PORTS_ROUNDS - 1,
 				      &result->server[i], why, sizeof(why)))
 				continue;
 			ready[i] = true;
@@ -162,20 +167,28 @@ static int poll_donors(const struct tm_job_request *r,
 	return -ETIMEDOUT;
 }
 
-static bool read_result(int fd, struct result *result)
+/* Returns 0; -EIO when the child ended early; -ECANCELED when the job did. */
+static int read_result(const struct tm_job_request *r, int fd,
+		       struct result *result)
 {
+	struct pollfd in = {.fd = fd, .events = POLLIN};
 	size_t got = 0;
 	ssize_t n;
 
 	while (got < sizeof(*result)) {
+		if (!poll(&in, 1, LOOK_MS)) {
+			if (!tm_cluster_wants(r))
+				return -ECANCELED;
+			continue;
+		}
 		n = read(fd, (char *)result + got, sizeof(*result) - got);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return false;
+			return -EIO;
 		got += (size_t)n;
 	}
-	return true;
+	return 0;
 }
 
 static int child(const struct tm_job_request *r,
@@ -205,8 +218,7 @@ int tm_wait_donors(const struct tm_job_request *r,
 		   struct tm_map_server *servers, char *error, size_t len)
 {
 	static struct result result;
-	int out[2], status = -1;
-	bool whole;
+	int out[2], status = 0, err;
 	pid_t pid;
 
 	if (pipe(out))
@@ -217,16 +229,20 @@ int tm_wait_donors(const struct tm_job_request *r,
 		_exit(child(r, job, wait_ms, &result, out[1]));
 	}
 	close(out[1]);
-	whole = pid > 0 && read_result(out[0], &result);
+	err = pid < 0 ? -EAGAIN : read_result(r, out[0], &result);
 	close(out[0]);
+	if (err && pid > 0)
+		kill(pid, SIGKILL);
 	if (pid > 0)
 		waitpid(pid, &status, 0);
 	result.error[sizeof(result.error) - 1] = '\0';
-	if (!whole)
+	if (err == -ECANCELED)
+		snprintf(error, len, "the job ended while its donors started");
+	else if (err)
 		snprintf(error, len, "the search for donors ended early");
 	else if (status)
 		snprintf(error, len, "%s", result.error);
 	else
 		memcpy(servers, result.server, sizeof(result.server));
-	return whole && !status ? 0 : -EIO;
+	return err ? err : status ? -EIO : 0;
 }

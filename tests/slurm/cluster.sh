@@ -80,7 +80,37 @@ nothing_of() {
 }
 
 nodes_idle() {
-	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
+	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ]
+}
+
+no_job() {
+	[ -z "$(run squeue -h)" ]
+}
+
+# nothing_left: checked at the end
+nothing_left() {
+	local node
+	assert "no node is drained" wait_until 30 nodes_idle
+	assert "no process is left" wait_until 10 nothing_of
+	for node in $(nodes); do
+		assert "no file is left on $node" minicluster on "$node" \
+			test ! -e /run/teramem
+	done
+}
+
+# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number, and
+# ${ids[NAME]}. It does not wait: sbatch --wait polls too rarely.
+declare -A ids
+submit() {
+	local user=()
+	if [ "$1" = --user ]; then
+		user=(--user "$2")
+		shift 2
+	fi
+	id=$(run "${user[@]}" sbatch --parsable -t 5 -o "$1.out" "${@:2}" 2>"$1.err")
+	# shellcheck disable=SC2034 # for those who source this
+	ids[$1]=$id
+	[ -n "$id" ] || note "$(cat "$1.err")"
 }
 
 # job_field JOB NAME: of its first component, as scontrol has it
@@ -96,4 +126,35 @@ job_over() {
 		return 0 ;;
 	esac
 	return 1
+}
+
+# state JOB: once it has ended
+state() {
+	wait_until 180 job_over "$1"
+	job_field "$1" JobState
+}
+
+# written_down JOB: wait until the controller has it on disk, some seconds late: a
+# job that it does not know it starts again, after it was killed
+written_down() {
+	touch "$TMP/known"
+	minicluster on ctl scontrol update job="$1" comment=known
+	wait_until 60 test /run/minicluster/spool/ctl/job_state -nt "$TMP/known"
+}
+
+# out NAME: what a job printed; slurmstepd may complain of a cgroup at its end
+out() {
+	grep -v '^slurmstepd.*cgroup' "$1.out"
+}
+
+# make_text LINES: in $TMP/text, nearly in order, as logs of several nodes are;
+# $native is the sum of what sort makes of it
+make_text() {
+	awk -v lines="$1" 'BEGIN {
+		for (i = 0; i < lines; i++)
+			printf "%012d event of node %d\n",
+				int(i / 8) * 8 + 7 - i % 8, i % 97
+	}' >"$TMP/text"
+	# shellcheck disable=SC2034 # for those who source this
+	native=$(LC_ALL=C sort -S 200M "$TMP/text" | md5sum | cut -c -32)
 }

@@ -21,18 +21,14 @@ echo AuthInfo=cred_expire=5 >>"$TMP/slurm.conf"
 cluster_up -n 5 --cpus 8 --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 
-# Nearly in order, as logs of several nodes are
-awk 'BEGIN {
-	for (i = 0; i < 400000; i++)
-		printf "%012d event of node %d\n", int(i / 8) * 8 + 7 - i % 8, i % 97
-}' >"$TMP/text"
-native=$(LC_ALL=C sort -S 100M "$TMP/text" | md5sum | cut -c -32)
+make_text 400000
 cat >"$TMP/sort.sh" <<END
 #!/bin/bash
 name=\${1:-\$SLURM_JOB_NAME}\${SLURM_ARRAY_TASK_ID-}
 [ "\$SLURM_NNODES" = 1 ] || name+=.\$SLURM_NODEID
 export LC_ALL=C PATH=/usr/bin:/bin
 sort -S 100M "$TMP/text" | md5sum | cut -c -32 >"\$name.md5"
+$BUILD/tests/paging/keeper 48 7 >"\$name.keeper"
 $TERAMEM status --json >"\$name.json"
 exit \${2:-0}
 END
@@ -45,27 +41,12 @@ sorted() {
 	assert_eq "$(jq '.stats.bytes_in > 3000000 and
 		.stats.bytes_out > 3000000 and .local_bytes == 16777216' \
 		"$1.json")" true "$1: it paged"
+	assert_eq "$(jq -c '[.seed, .wrong, .bytes_in > 0, .bytes_out > 0]' \
+		"$1.keeper")" "[7,0,true,true]" "$1: a linked program, paged"
 }
 
-# submit NAME [OPTION]...: a script, or from standard input; sbatch --wait polls
-# too rarely
-submit() {
-	run sbatch -o "$1.out" -J "$1" "${@:2}" >"$1.sbatch" 2>&1
-}
-# out NAME: what it printed; slurmstepd may complain of a cgroup at a job's end
-out() {
-	grep -v '^slurmstepd.*cgroup' "$1.out"
-}
-no_job() {
-	[ -z "$(run squeue -h)" ]
-}
 all_ended() {
 	wait_until 120 no_job || not_ok "all jobs end: $(run squeue)"
-}
-# state NAME: of the only job of this name, once it has ended
-state() {
-	run scontrol -o show job | grep -o "JobName=$1 .* JobState=[A-Z]*" |
-		grep -o '[A-Z]*$'
 }
 donors='jq -r ".servers[].address" $TERAMEM_JOB_MAP | cut -d: -f2 |
 	sed s/10.77.0.1/n/ | sort | paste -sd " "'
@@ -87,14 +68,14 @@ assert_match "$got" "^teramem-donors teramem: donors of job [0-9]+, start 0$" \
 
 # --- scripts on standard input, arrays, several nodes ------------------------
 
-submit file "${options[@]}" <"$TMP/sort.sh"
-sed "1a #SBATCH ${options[*]}" "$TMP/sort.sh" | submit pipe
+submit file -J file "${options[@]}" <"$TMP/sort.sh"
+submit pipe -J pipe < <(sed "1a #SBATCH ${options[*]}" "$TMP/sort.sh")
 # shellcheck disable=SC2002 # a pipe is what is tested
 cat "$TMP/sort.sh" | run env TERAMEM=256M TERAMEM_LOCAL=16M \
 	TERAMEM_PRELOAD=1M sbatch -o none.out -J none --export=NONE --mem=150 \
 	>none.sbatch 2>&1
-printf '#!/bin/sh\nsrun %s nodes\n' "$TMP/sort.sh" |
-	submit nodes -N2 -n2 "${options[@]}"
+submit nodes -N2 -n2 "${options[@]}" \
+	< <(printf '#!/bin/sh\nsrun %s nodes\n' "$TMP/sort.sh")
 submit array --array=1-8 "${options[@]}" "$TMP/sort.sh" array
 all_ended
 sorted file
@@ -145,7 +126,7 @@ assert_eq "$(out standing-own)" n5 "none that the job computes on"
 assert_match "$(cat standing-salloc.out)" "^n[45]$" "the same with salloc"
 assert_match "$(cat standing-none.out)" "submit a job for the donors: " \
 	"more than there are: the job says so"
-assert_eq "$(state standing-none) $(grep -c 'it ran' standing-none.out)" \
+assert_eq "$(state "${ids[standing-none]}") $(grep -c 'it ran' standing-none.out)" \
 	"FAILED 0" "and fails, without starting"
 
 # --- what is refused ---------------------------------------------------------
@@ -155,12 +136,12 @@ assert_match "$got" "teramem: .*at most 64M is allowed here \(SizeMax" \
 	"srun alone: more than the partition allows"
 got=$(run sbatch -p small --teramem=128M <"$TMP/het.sh" 2>&1)
 assert_match "$got" "teramem: .*SizeMax" "also for a script that is read"
-printf '#!/bin/sh\n#SBATCH -p small --teramem=128M\n' | submit limit
+submit limit < <(printf '#!/bin/sh\n#SBATCH -p small --teramem=128M\n')
 submit steps --teramem=64M --wrap 'srun --teramem=64M echo same
 	srun --teramem=128M echo "it ran"
 	srun --teramem-block=1M echo "it ran"'
 all_ended
-assert_eq "$(state limit)" FAILED "a script on a pipe: the job fails"
+assert_eq "$(state "${ids[limit]}")" FAILED "a script on a pipe: the job fails"
 assert_match "$(cat limit.out)" "teramem: .*SizeMax" "and says so"
 got=$(run sbatch -p standing --teramem=64M --teramem-donors=3 --wrap true 2>&1)
 assert_match "$got" "3 donors: DonorNodes of partition standing has 2 nodes" \
@@ -197,10 +178,5 @@ assert "it ends by itself when nobody ends it" wait_until 30 no_job
 
 # --- nothing is left ---------------------------------------------------------
 
-assert "no node is drained" wait_until 20 nodes_idle
-assert "no process is left" wait_until 10 nothing_of
-for node in $(nodes); do
-	assert "no file is left on $node" minicluster on "$node" \
-		test ! -e /run/teramem
-done
+nothing_left
 done_testing

@@ -38,12 +38,12 @@ snapshot() {
 				-path "*/slurm_$(hostname)/*/job_*"
 		' 2>/dev/null | sed "s/^/$node /"
 	done
-	run sinfo -h -N -p compute -o '%N %T'
+	run sinfo -h -N -o '%N %T'
 }
 
 # Jobs differ by their number: ends, cancelled early or late, of two nodes, of
 # two donors, and one that wants more memory than its donors have
-submit() {
+submit_nr() {
 	local i=$1 options=(--mem=150 --teramem=64M --teramem-local=20M)
 	local job=("$TMP/pages.sh" "job$i" 1)
 	case $((i % 6)) in
@@ -53,16 +53,15 @@ submit() {
 	4) job[2]=300 ;;
 	5) options+=(--begin=now+2) ;;
 	esac
-	id=$(run sbatch --parsable -o "job$i.out" "${options[@]}" "${job[@]}" \
-		2>"job$i.err") || note "$(cat "job$i.err")"
+	submit "job$i" "${options[@]}" "${job[@]}"
 }
 
 settled() {
-	nothing_of && nodes_idle && [ -z "$(run squeue -h)" ]
+	nothing_of && nodes_idle && no_job
 }
 
 # One before the first look: what Slurm makes for the first job, it keeps.
-submit 0
+submit_nr 0
 wait_until 60 job_over "$id"
 wait_until 60 settled || not_ok "the first job ends"
 snapshot >"$TMP/before"
@@ -90,7 +89,7 @@ cycle() {
 
 start=$SECONDS
 for ((i = 1; i <= count; i++)); do
-	submit $i
+	submit_nr $i
 	(
 		tap_failed=0
 		cycle $i

@@ -7,52 +7,21 @@
 # shellcheck disable=SC2016,SC2317 # jobs' scripts; functions for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
-requires_root
-requires jq # what Slurm needs, minicluster installs
-[ -e "$BUILD/spank/spank_teramem.so" ] || skip "built without the Slurm plugin"
-[ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd"
-unshare --net true 2>/dev/null || skip "no network namespaces here"
-requires_free 4000
+# shellcheck source=tests/slurm/cluster.sh
+. "$SRC/tests/slurm/cluster.sh"
 
-minicluster() {
-	"$SRC/contrib/minicluster" "$@"
-}
-
-run() {
-	timeout 90 "$SRC/contrib/minicluster" run "$@"
-}
-
-minicluster status >/dev/null
-[ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
-finish() {
-	local status=$?
-	minicluster down >/dev/null
-	(exit "$status")
-	cleanup
-}
-trap finish EXIT
-
-chmod 755 "$TMP"
-mkdir -m 777 "$TMP/out"
-cd "$TMP/out" || exit
-cat >"$TMP/good.conf" <<-END
+cat >"$TMP/teramem.conf" <<-END
 	DonorPartition=donor WaitTime=10
 	Partition=large BlockSize=1M Policy=fifo SizeMax=2G
 	Partition=bad   DonorPartition=nowhere
 	Partition=small DonorMemMax=512M DonorsMax=3
 END
-conf=$TMP/teramem.conf
-cp "$TMP/good.conf" "$conf"
+cp "$TMP/teramem.conf" "$TMP/good.conf"
 for name in large bad small; do
 	echo "PartitionName=$name"
 done >"$TMP/slurm.conf"
-echo "required $BUILD/spank/spank_teramem.so conf=$conf" \
-	"helper=$BUILD/spank/teramem-job" >"$TMP/plugstack"
-minicluster up -n 5 --mem 1500 --conf "$TMP/slurm.conf" \
-	--plugstack "$TMP/plugstack" >/dev/null || {
-	not_ok "a cluster with the plugin"
-	exit 1
-}
+cluster_up -n 5 --conf "$TMP/slurm.conf"
+cd "$TMP/out" || exit
 
 # --- it is there -------------------------------------------------------------
 
@@ -111,18 +80,14 @@ refused "an unknown key in teramem.conf" "$conf:1: unknown key 'Blocks'" \
 rm "$conf"
 refused "no teramem.conf" "cannot read $conf: No such file" \
 	sbatch --teramem=1G --wrap true
-run sbatch -W -o plain --wrap 'echo works; env | grep TERAMEM' >/dev/null 2>&1
-assert_eq "$(cat plain)" works "jobs without --teramem do not need it"
+submit plain --wrap 'echo works; env | grep TERAMEM'
+assert_eq "$(state "$id") $(out plain)" "FAILED works" \
+	"jobs without --teramem do not need it"
 cp "$TMP/good.conf" "$conf"
 
 # --- a real program ----------------------------------------------------------
 
-# Nearly in order, as logs of several nodes are
-awk 'BEGIN {
-	for (i = 0; i < 1500000; i++)
-		printf "%012d event of node %d\n", int(i / 8) * 8 + 7 - i % 8, i % 97
-}' >"$TMP/text"
-native=$(LC_ALL=C sort -S 200M "$TMP/text" | md5sum | cut -c -32)
+make_text 1500000
 cat >"$TMP/sort.sh" <<END
 #!/bin/bash
 #SBATCH -t 5
@@ -136,35 +101,35 @@ options=(--mem=150 --teramem=1G --teramem-local=48M --teramem-preload)
 
 # sorted NAME: the job got the right answer, and paged for it
 sorted() {
-	assert_eq "$(cat "$1.md5")" "$native" "$1: the same as native"
+	assert_eq "$(state "${ids[$1]}") $(cat "$1.md5")" "COMPLETED $native" \
+		"$1: the same as native"
 	assert_eq "$(jq '.stats.bytes_in > 20000000 and
 		.stats.bytes_out > 20000000 and .local_bytes == 50331648' \
 		"$1.json")" true "$1: it paged"
 }
-run sbatch -W -o script.out "${options[@]}" "$TMP/sort.sh" "$TMP/text" script \
-	>/dev/null 2>&1
+submit script "${options[@]}" "$TMP/sort.sh" "$TMP/text" script
 sorted script
-run sbatch -W -o directives.out "$TMP/directives.sh" "$TMP/text" directives \
-	>/dev/null 2>&1
+submit directives "$TMP/directives.sh" "$TMP/text" directives
 sorted directives
-run sbatch -W -o wrap.out "${options[@]}" --teramem-donors=2 \
-	--teramem-placement=rr --wrap "$TMP/sort.sh $TMP/text wrap" \
-	>/dev/null 2>&1
+submit wrap "${options[@]}" --teramem-donors=2 --teramem-placement=rr \
+	--wrap "$TMP/sort.sh $TMP/text wrap"
 sorted wrap
 assert_eq "$(json wrap.json '.servers | length')" 2 "from two donors"
 run salloc "${options[@]}" srun "$TMP/sort.sh" "$TMP/text" salloc 2>salloc.err
+ids[salloc]=$(awk '/Granted job allocation/ { print $NF }' salloc.err)
 sorted salloc
-run env TERAMEM=1G TERAMEM_LOCAL=48M TERAMEM_PRELOAD=1M sbatch --mem=150 -W \
-	-o environment.out "$TMP/sort.sh" "$TMP/text" environment >/dev/null 2>&1
+id=$(run env TERAMEM=1G TERAMEM_LOCAL=48M TERAMEM_PRELOAD=1M sbatch --mem=150 \
+	--parsable -o environment.out "$TMP/sort.sh" "$TMP/text" environment)
+ids[environment]=$id
 sorted environment
 
 # --- settings ----------------------------------------------------------------
 
 # job NAME OPTION... COMMAND: its output
 job() {
-	run sbatch -W -o "$1.out" "${@:2:$#-2}" --wrap "${*: -1}" >/dev/null 2>&1
-	echo $? >"$1.status"
-	cat "$1.out"
+	submit "$1" "${@:2:$#-2}" --wrap "${*: -1}"
+	state "$id" >"$1.state"
+	out "$1"
 }
 map='jq -r "[.block, .policy, .size, .local, (.servers | length)] | join(\" \")" $TERAMEM_JOB_MAP'
 assert_eq "$(job default --teramem=64M "$map")" "256K lru 64M 50M 1" \
@@ -189,19 +154,31 @@ assert_match "$(job unknown --teramem=64M -n2 --ntasks-per-node=1 \
 assert_match "$(job local --teramem=64M --mem=100 --teramem-local=200M true)" \
 	"teramem-local=200M: not less than the job's memory" \
 	"more local memory than the job has is refused"
-assert "and fails the job" test "$(cat local.status)" -ne 0
+assert_eq "$(cat local.state)" FAILED "and fails the job"
 [ -e /dev/teramem-control ] ||
 	assert_match "$(job module --teramem=64M --teramem-engine=kmod true)" \
 		"kernel engine: load module teramem: none for this kernel; build" \
 		"the kernel engine is refused on nodes without the module"
 
-assert_eq "$(job names --teramem=64M 'squeue -h -j $SLURM_JOB_ID -o %j' |
-	sort | paste -sd ' ')" "teramem-donors wrap" \
-	"squeue shows the job's name, and which part is the donors"
-assert_eq "$(run sbatch -W -o own.out --teramem=64M : --teramem-role=donor \
-	-N2 --mem=150 --wrap 'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' \
-	>/dev/null 2>&1; paste -sd ' ' own.out)" "84M 84M" \
-	"a user's own component of donors"
+assert_eq "$(job outputs --teramem=64M --teramem-donors=2 '
+	env | grep ^TERAMEM_JOB | sort | sed s:/$SLURM_JOB_ID/:/ID/:
+	readlink /proc/self/fd/$TERAMEM_UFFD_FD
+	stat -c "%U %a" /run/teramem /run/teramem/$SLURM_JOB_ID
+	squeue -h -j $SLURM_JOB_ID -o "%j %C" | sort')" "\
+TERAMEM_JOB_BLOCK=262144
+TERAMEM_JOB_DONORS=2
+TERAMEM_JOB_FILE=/run/teramem/ID/job
+TERAMEM_JOB_LOCAL=52428800
+TERAMEM_JOB_MAP=/run/teramem/ID/map
+TERAMEM_JOB_SIZE=67108864
+/dev/userfaultfd
+root 755
+root 711
+teramem-donors 2
+wrap 1" "what a job is given, and what squeue shows of it"
+assert_eq "$(job own --teramem=64M : --teramem-role=donor -N2 --mem=150 \
+	'jq -r ".servers[].capacity" $TERAMEM_JOB_MAP' | paste -sd ' ')" \
+	"84M 84M" "a user's own component of donors"
 assert_match "$(job nested --teramem=64M \
 	'sbatch -o /dev/null --wrap true >&2; squeue -h -o %i | grep -v +')" \
 	'^[0-9]+$' "a job that a job submits has no donors for that"
@@ -212,36 +189,20 @@ assert_eq "$(grep -c 'it ran' late-step.out)" 0 "and does not run without"
 
 # --- a job's end, and that of its parts --------------------------------------
 
-# on_nodes COMMAND_NAME: pids of such processes on the nodes
-on_nodes() {
-	local pid
-	for pid in $(for i in 1 2 3 4 5; do
-		ip netns pids minicluster-n$i
-	done); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
-	done
-}
-no_servers() {
-	[ -z "$(on_nodes teramemd)$(on_nodes teramem-job)" ]
-}
 two_servers() {
-	[ "$(on_nodes teramemd | wc -l)" -eq 2 ]
+	[ "$(pids teramemd | wc -l)" -eq 2 ]
 }
 one_server() {
-	[ "$(on_nodes teramemd | wc -l)" -eq 1 ]
+	[ "$(pids teramemd | wc -l)" -eq 1 ]
 }
-# submit NAME: a job that sleeps, with two donors; $id is its number
-submit() {
-	id=$(run sbatch --parsable -o "$1.out" --teramem=64M \
-		--teramem-donors=2 --wrap 'sleep 300' 2>/dev/null)
+# lent NAME: a job that sleeps, with two donors
+lent() {
+	submit "$1" --teramem=64M --teramem-donors=2 --wrap 'sleep 300'
 	wait_until 20 two_servers
 }
-idle() {
-	[ "$(run sinfo -h -N -p compute -o %T | sort -u)" = idle ]
-}
-wait_until 20 idle
-submit cancelled
-for pid in $(on_nodes teramemd); do
+wait_until 20 nodes_idle
+lent cancelled
+for pid in $(pids teramemd); do
 	assert_eq "$(stat -c %U "/proc/$pid/environ")" root \
 		"nobody but root looks into a server"
 	assert_eq "$(awk '/^Uid/ { print $2, $3, $4, $5 }' "/proc/$pid/status")" \
@@ -251,33 +212,33 @@ for pid in $(on_nodes teramemd); do
 		"in the job's cgroup"
 done
 run scancel "$id"
-assert "scancel ends the servers" wait_until 10 no_servers
-wait_until 20 idle
-submit killed
-for pid in $(on_nodes teramemd | head -n 1); do
+assert "scancel ends the servers" wait_until 10 nothing_of
+wait_until 20 nodes_idle
+lent killed
+for pid in $(pids teramemd | head -n 1); do
 	parent=$(awk '/^PPid/ { print $2 }' "/proc/$pid/status")
 	kill -KILL "$parent"
 done
 assert "a server ends with the process that watches it" \
 	wait_until 5 one_server
-for pid in $(on_nodes slurmstepd); do
+for pid in $(pids slurmstepd); do
 	grep -aq extern "/proc/$pid/cmdline" && kill -KILL "$pid"
 done
-assert "servers end with slurmstepd" wait_until 5 no_servers
+assert "servers end with slurmstepd" wait_until 5 nothing_of
 run scancel "$id"
-assert "no node is drained by that" wait_until 30 idle
+assert "no node is drained by that" wait_until 30 nodes_idle
 
 # --- donors that do not come -------------------------------------------------
 
-for node in n1 n2 n3 n4 n5; do
-	minicluster on $node sh -c 'umask 0; mkdir -p /run/teramem; >/run/teramem/x'
+for node in $(nodes); do
+	minicluster on "$node" sh -c 'umask 0; mkdir -p /run/teramem; >/run/teramem/x'
 done
 got=$(job closed --teramem=64M 'echo "it ran"')
 assert_match "$got" "teramem: no remote memory was prepared" \
 	"a job without its memory does not start"
 assert_eq "$(grep -c 'it ran' <<<"$got")" 0 "not even for a moment"
-for node in n1 n2 n3 n4 n5; do
-	minicluster on $node rm -r /run/teramem
+for node in $(nodes); do
+	minicluster on "$node" rm -r /run/teramem
 done
 # Everybody's ports are taken on the donors
 sed -i 's/$/ Ports=1024-1087/' "$conf"
@@ -288,7 +249,7 @@ cat >"$TMP/ports/take" <<-'END'
 	time.sleep(300)
 END
 for node in n2 n3 n4 n5; do
-	start "$SRC/contrib/minicluster" on $node python3 "$TMP/ports/take"
+	start "$SRC/contrib/minicluster" on "$node" python3 "$TMP/ports/take"
 done
 sleep 1
 got=$(job late -w n1 --teramem=64M --teramem-donors=2 'echo "it ran"')
@@ -298,10 +259,5 @@ assert_eq "$(grep -c 'it ran' <<<"$got")" 0 "and the job does not start"
 
 # --- nothing is left ---------------------------------------------------------
 
-assert "no node is drained" wait_until 20 idle
-assert "no server is left" wait_until 5 no_servers
-for node in n1 n2 n3 n4 n5; do
-	assert "no file is left on $node" minicluster on $node \
-		test ! -e /run/teramem
-done
+nothing_left
 done_testing

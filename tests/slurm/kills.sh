@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Jobs that page while one part after the other is killed at random, ours and
-# Slurm's. What died of Slurm is started again, as an administrator would. Then:
-# no donor outlived its job, no node is drained, no byte was wrong, and each job
-# succeeded, was started again, or says what happened to it.
+# Slurm's; with donors as a part of the job, and by a job of their own. What died
+# of Slurm is started again, as an administrator would. Then: no donor outlived
+# its job, no node is drained, no byte was wrong, and each job succeeded, was
+# started again, or says what happened to it.
 #
 #	kills.sh [N [SEED]]
 # shellcheck disable=SC2016,SC2119,SC2317 # scripts of others; wait_until
@@ -17,10 +18,52 @@ count=${1:-6}
 seed=${2:-$RANDOM}
 RANDOM=$seed
 note "seed $seed: kills.sh $count $seed"
-cluster_up -n 5
+# As long as its munged is dead, a node does not answer: it is not to be down.
+echo SlurmdTimeout=180 >"$TMP/slurm.conf"
+cluster_up -n 5 --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 export PAGETEST=$BUILD/tests/paging/pagetest
 install -m 755 "$SRC/tests/slurm/pages.sh" "$TMP/pages.sh"
+cat >"$TMP/named.sh" <<-END
+	#!/bin/bash
+	exec $TMP/pages.sh \$SLURM_JOB_NAME\${SLURM_ARRAY_TASK_ID+.}\$SLURM_ARRAY_TASK_ID 10
+END
+
+# submit_kind KIND NAME: a job of that kind; job[NAME] is its number; of an array,
+# there are two
+declare -A job
+submit_kind() {
+	local kind=$1 name=$2
+	local options=(-J "$name" --mem=150 --teramem=64M --teramem-local=20M
+		--teramem-donors=$((1 + RANDOM % 2)))
+	case $kind in
+	het) submit "$name" "${options[@]}" "$TMP/named.sh" ;;
+	input) submit "$name" "${options[@]}" <"$TMP/named.sh" ;;
+	array) submit "$name" -o "$name.%a.out" --array=1-2 "${options[@]}" \
+		"$TMP/named.sh" ;;
+	srun)
+		run srun "${options[@]}" "$TMP/pages.sh" "$name" 10 \
+			>"$name.out" 2>&1 &
+		srun=$!
+		wait_until 20 queued "$name"
+		id=$(run squeue -h -n "$name" -o %A) ;;
+	esac
+	job=()
+	case $kind in
+	array) job=([$name.1]=${id}_1 [$name.2]=${id}_2) ;;
+	*) job=([$name]=$id) ;;
+	esac
+}
+queued() {
+	[ -n "$(run squeue -h -n "$1")" ]
+}
+# each FUNCTION [ARGUMENT]...: it holds for all of the jobs, by name
+each() {
+	local name
+	for name in "${!job[@]}"; do
+		"$@" "$name" || return
+	done
+}
 
 # victims: every process that may be killed now, "what pid"
 victims() {
@@ -37,28 +80,37 @@ victims() {
 	done
 }
 
-no_servers_of() {
-	[ -z "$(pids teramemd "$1")" ]
+no_servers() {
+	[ -z "$(pids teramemd)" ]
+}
+begun() {
+	[ -e "$1.begun" ]
+}
+known() {
+	written_down "${job[$1]}"
+}
+over() {
+	job_over "${job[$1]}"
 }
 ended_or_over() {
-	[ -s "$1.ended" ] || job_over "$2"
+	[ -s "$1.ended" ] || over "$1"
 }
 quiet() {
-	nothing_of && nodes_idle && [ -z "$(run squeue -h)" ]
+	nothing_of && nodes_idle && no_job
 }
 
-# What may become of the job of that name, as its program and Slurm have it
+# verdict NAME VICTIM: what became of the job, as its program and Slurm have it
 verdict() {
 	local status state
 	status=$(cat "$1.ended" 2>/dev/null)
-	state=$(job_field "$2" JobState)
+	state=$(job_field "${job[$1]}" JobState)
 	if grep -qs '^not ok' "$1.out" || [ "$status" = 1 ]; then
 		echo "wrong bytes"
 	elif [ "$status" = 0 ]; then
 		echo success
 	elif [ "$status" = 135 ] && grep -q '^teramem: ' "$1.out"; then
 		echo "clear failure"
-	elif [ "$status" = 137 ] || [ "$3" = slurmstepd ]; then
+	elif [ "$status" = 137 ] || [ "$2" = slurmstepd ]; then
 		echo "killed"
 	elif [ "$state" = FAILED ] && grep -q 'teramem: ' "$1.out"; then
 		echo "clear failure"
@@ -70,41 +122,50 @@ verdict() {
 }
 
 declare -A died ends
+kinds=(het srun het input het array)
 for ((i = 1; i <= count; i++)); do
-	name=job$i
-	id=$(run sbatch --parsable -o "$name.out" --mem=150 --teramem=64M \
-		--teramem-local=20M --teramem-donors=$((1 + RANDOM % 2)) \
-		"$TMP/pages.sh" "$name" 12 2>"$name.err") ||
-		note "$(cat "$name.err")"
-	wait_until 90 test -e "$name.begun" || not_ok "job $i begins"
-	# What is younger, the controller has not written down yet.
-	sleep 6.$((RANDOM % 10))
+	kind=${kinds[i % ${#kinds[@]}]}
+	submit_kind "$kind" "job$i"
+	wait_until 90 each begun || not_ok "job $i, $kind, begins"
+	sleep 0.$((RANDOM % 10))
 	mapfile -t all < <(victims)
-	read -r what pid <<<"${all[RANDOM % ${#all[@]}]}"
+	mapfile -t whats < <(printf '%s\n' "${all[@]% *}" | sort -u)
+	what=${whats[RANDOM % ${#whats[@]}]}
+	mapfile -t all < <(printf '%s\n' "${all[@]}" | grep "^$what ")
+	pid=${all[RANDOM % ${#all[@]}]#* }
+	[ "$what" != slurmctld ] || each known
 	died[$what]=$((${died[$what]-0} + 1))
 	kill -KILL "$pid" 2>/dev/null
 	# Half of the time, Slurm is mended only after the job.
 	mend=$((RANDOM % 2))
 	[ $mend = 1 ] || minicluster up >"$TMP/mend" 2>&1 ||
 		note "$(cat "$TMP/mend")"
-	wait_until 60 ended_or_over "$name" "$id"
+	wait_until 60 each ended_or_over
 	[ $mend = 0 ] || minicluster up >"$TMP/mend" 2>&1 ||
 		note "$(cat "$TMP/mend")"
-	# A killed slurmstepd of the batch script Slurm itself notices late.
-	[ "$what" != slurmstepd ] || wait_until 10 job_over "$id" ||
-		run scancel "$id" 2>/dev/null
-	wait_until 60 job_over "$id"
-	wait_until 30 no_servers_of "$id" ||
-		not_ok "kill $i, $what: no donor outlives the job"
-	end=$(verdict "$name" "$id" "$what")
-	ends[${end%%:*}]=$((${ends[${end%%:*}]-0} + 1))
-	case $end in
-	unclear* | wrong*)
-		not_ok "kill $i, $what: how the job ended"
-		note "$end"$'\n'"$(tail -n 5 "$name.out")" ;;
+	# What Slurm itself notices late or never: the end of a batch script's
+	# slurmstepd; that of srun, told to a controller that was not there.
+	case $what-$kind in
+	slurmstepd-* | slurmctld-srun | munged-srun)
+		wait_until 10 each over ||
+			run scancel "${job[@]}" 2>/dev/null ;;
 	esac
+	wait_until 60 each over
+	wait_until 30 no_servers ||
+		not_ok "kill $i, $what, $kind: no donor outlives the job"
+	for name in "${!job[@]}"; do
+		end=$(verdict "$name" "$what")
+		ends[${end%%:*}]=$((${ends[${end%%:*}]-0} + 1))
+		case $end in
+		unclear* | wrong*)
+			not_ok "kill $i, $what, $kind: how the job ended"
+			note "$end"$'\n'"$(tail -n 5 "$name.out")" ;;
+		esac
+	done
+	[ "$kind" != srun ] || wait_until 30 gone "$srun" ||
+		not_ok "kill $i, $what: srun ends"
 	if ! wait_until 60 quiet; then
-		not_ok "kill $i, $what: all is quiet again"
+		not_ok "kill $i, $what, $kind: all is quiet again"
 		note "$(run squeue; run sinfo -N)"
 		break
 	fi

@@ -19,15 +19,12 @@ cd "$TMP/out" || exit
 export PAGETEST=$BUILD/tests/paging/pagetest
 install -m 755 "$SRC/tests/slurm/pages.sh" "$TMP/pages.sh"
 
-# page NAME SECONDS [OPTION]...: a job that pages for so long, job[NAME]
-declare -A job
+# page NAME SECONDS [OPTION]...: a job that pages for so long
 page() {
 	local name=$1 seconds=$2
 	shift 2
-	id=$(run sbatch --parsable -o "$name.out" --mem=150 --teramem=64M \
-		--teramem-local=20M "$@" "$TMP/pages.sh" "$name" "$seconds" \
-		2>"$name.err") || note "$(cat "$name.err")"
-	job[$name]=$id
+	submit "$name" --mem=150 --teramem=64M --teramem-local=20M "$@" \
+		"$TMP/pages.sh" "$name" "$seconds"
 }
 
 begun() {
@@ -78,38 +75,38 @@ page holder 25
 page watcher 25
 wait_begun plain cancelled requeued server helper holder watcher limit
 
-run scancel "${job[cancelled]}"
-minicluster on ctl scontrol requeue "${job[requeued]}"
-kill -KILL "$(pids teramemd "${job[server]}")"
+run scancel "${ids[cancelled]}"
+minicluster on ctl scontrol requeue "${ids[requeued]}"
+kill -KILL "$(pids teramemd "${ids[server]}")"
 # Of a heterogeneous job, the donors' component has the next number.
-kill -KILL "$(pids teramem-job $((job[helper] + 1)))"
+kill -KILL "$(pids teramem-job $((ids[helper] + 1)))"
 older() {
 	pids teramem-job "$1" | sort -n | head -n 1
 }
 younger() {
 	pids teramem-job "$1" | sort -n | tail -n 1
 }
-was=$(younger "${job[holder]}")
+was=$(younger "${ids[holder]}")
 kill -KILL "$was"
-kill -KILL "$(older "${job[watcher]}")"
+kill -KILL "$(older "${ids[watcher]}")"
 held_again() {
 	local now
-	now=$(younger "${job[holder]}")
+	now=$(younger "${ids[holder]}")
 	[ -n "$now" ] && [ "$now" != "$was" ]
 }
 assert "what holds the servers is started again" wait_until 10 held_again
 
-frees "${job[cancelled]}" "scancel"
+frees "${ids[cancelled]}" "scancel"
 fails server "a server that is killed"
-frees "${job[server]}" "a server that is killed"
+frees "${ids[server]}" "a server that is killed"
 fails helper "a donor's helper that is killed"
-frees "${job[helper]}" "a donor's helper that is killed"
+frees "${ids[helper]}" "a donor's helper that is killed"
 succeeds plain "an ordinary end"
-frees "${job[plain]}" "an ordinary end"
+frees "${ids[plain]}" "an ordinary end"
 succeeds holder "what holds the servers is killed"
-frees "${job[holder]}" "what holds the servers is killed"
+frees "${ids[holder]}" "what holds the servers is killed"
 succeeds watcher "what watches that is killed"
-frees "${job[watcher]}" "what watches that is killed"
+frees "${ids[watcher]}" "what watches that is killed"
 
 
 # --- slurmstepd and slurmd ---------------------------------------------------
@@ -124,19 +121,19 @@ stepd() {
 page donor_step 300
 page step 6
 wait_begun donor_step step
-kill -KILL "$(stepd $((job[donor_step] + 1)))"
-kill -KILL "$(stepd "${job[step]}")"
+kill -KILL "$(stepd $((ids[donor_step] + 1)))"
+kill -KILL "$(stepd "${ids[step]}")"
 fails donor_step "a donor's slurmstepd that is killed"
-frees "${job[donor_step]}" "a donor's slurmstepd that is killed"
+frees "${ids[donor_step]}" "a donor's slurmstepd that is killed"
 succeeds step "a job's slurmstepd that is killed"
-frees "${job[step]}" "a job's slurmstepd that is killed"
+frees "${ids[step]}" "a job's slurmstepd that is killed"
 
 page slurmd 3 -w n1
 wait_begun slurmd
-donor=$(run squeue -h -j "${job[slurmd]}" -o '%i %N' | sed -n "s/.*+1 //p")
+donor=$(run squeue -h -j "${ids[slurmd]}" -o '%i %N' | sed -n "s/.*+1 //p")
 kill -KILL "$(pids_on "$donor" slurmd)"
 succeeds slurmd "a donor without slurmd"
-frees "${job[slurmd]}" "a donor without slurmd"
+frees "${ids[slurmd]}" "a donor without slurmd"
 minicluster up >/dev/null
 
 # --- the controller and munged -----------------------------------------------
@@ -149,56 +146,57 @@ munged() {
 }
 page controller 10 -w n1
 wait_begun controller
-sleep 6 # what is younger, the controller has not written down yet
+written_down "${ids[controller]}"
 kill -KILL "$(controller)"
 succeeds controller "without slurmctld"
 # That the job is over, nobody but the controller can tell its other nodes.
 minicluster up >/dev/null
-frees "${job[controller]}" "without slurmctld"
+frees "${ids[controller]}" "without slurmctld"
 
 page munged 4 -w n1
 wait_begun munged
-donor=$(run squeue -h -j "${job[munged]}" -o '%i %N' | sed -n "s/.*+1 //p")
+donor=$(run squeue -h -j "${ids[munged]}" -o '%i %N' | sed -n "s/.*+1 //p")
 kill -KILL "$(munged n1)" "$(munged "$donor")"
 succeeds munged "without munged"
 minicluster up >/dev/null
-frees "${job[munged]}" "without munged"
+frees "${ids[munged]}" "without munged"
 
 succeeds requeued "requeue"
-wait_until 60 job_over "${job[requeued]}"
-assert_eq "$(job_field "${job[requeued]}" JobState) \
-$(job_field "${job[requeued]}" Restarts)" "COMPLETED 1" "requeue: it ran again"
-frees "${job[requeued]}" "requeue"
-wait_until 150 job_over "${job[limit]}"
-assert_eq "$(job_field "${job[limit]}" JobState)" TIMEOUT "the time limit"
-frees "${job[limit]}" "the time limit"
+wait_until 60 job_over "${ids[requeued]}"
+assert_eq "$(job_field "${ids[requeued]}" JobState) \
+$(job_field "${ids[requeued]}" Restarts)" "COMPLETED 1" "requeue: it ran again"
+frees "${ids[requeued]}" "requeue"
+wait_until 150 job_over "${ids[limit]}"
+assert_eq "$(job_field "${ids[limit]}" JobState)" TIMEOUT "the time limit"
+frees "${ids[limit]}" "the time limit"
 
 # --- nodes that are cut off, or crash ----------------------------------------
 
 page cut 300 -w n1
 wait_begun cut
-donor=$(run squeue -h -j "${job[cut]}" -o '%i %N' | sed -n "s/.*+1 //p")
+donor=$(run squeue -h -j "${ids[cut]}" -o '%i %N' | sed -n "s/.*+1 //p")
 minicluster on ctl ip link set "$donor" down
 fails cut "a donor that is cut off"
-frees "${job[cut]}" "a donor that is cut off"
+frees "${ids[cut]}" "a donor that is cut off"
 minicluster on ctl ip link set "$donor" up
-# What it missed, Slurm would tell it within minutes; when it starts, at once.
+# That the job ended Slurm tells it again within minutes (also of jobs without
+# remote memory: 130 to 330 s were seen); when slurmd starts, at once.
 kill -KILL "$(pids_on "$donor" slurmd)"
 minicluster up >/dev/null
 
 page crash 300 -w n1
-job[idle]=$(run sbatch --parsable -o idle.out -w n1 --mem=150 --teramem=64M \
-	--wrap 'touch idle.begun; sleep 300' 2>/dev/null)
+submit idle -w n1 --mem=150 --teramem=64M \
+	--wrap 'touch idle.begun; sleep 300'
 wait_begun crash idle
 minicluster on ctl ip link set n1 down
 # The power goes.
 # shellcheck disable=SC2046
 kill -KILL $(ip netns pids minicluster-n1)
-frees "${job[crash]}" "a compute node that crashed while it paged"
-frees "${job[idle]}" "a compute node that crashed while it did not"
+frees "${ids[crash]}" "a compute node that crashed while it paged"
+frees "${ids[idle]}" "a compute node that crashed while it did not"
 minicluster on ctl ip link set n1 up
 minicluster up >/dev/null
-run scancel "${job[crash]}" "${job[idle]}"
+run scancel "${ids[crash]}" "${ids[idle]}"
 assert "the nodes come back" wait_until 100 nodes_idle
 
 # --- what is left is found, and nothing else ---------------------------------
@@ -206,8 +204,8 @@ assert "the nodes come back" wait_until 100 nodes_idle
 # leave NAME: a donor's server that hangs as its slurmd dies, and then the job
 # ends; $id, $donor, $server
 leave() {
-	id=$(run sbatch --parsable -o "$1.out" -w n1 --no-requeue --mem=150 \
-		--teramem=64M --wrap "touch $1.begun; sleep 300" 2>/dev/null)
+	submit "$1" -w n1 --no-requeue --mem=150 --teramem=64M \
+		--wrap "touch $1.begun; sleep 300"
 	wait_begun "$1"
 	donor=$(run squeue -h -j "$id" -o '%i %N' | sed -n "s/.*+1 //p")
 	server=$(pids teramemd "$id")
@@ -277,12 +275,30 @@ lend() {
 		--wrap 'sleep 300' 2>/dev/null
 }
 page served 6
-of_it=$(lend "${job[served]}")
-of_another=$(lend "${job[served]}0")
+of_it=$(lend "${ids[served]}")
+of_another=$(lend "${ids[served]}0")
 succeeds served "a job with donors of their own job"
 assert "EpilogSlurmctld cancels that" wait_until 30 job_over "$of_it"
 assert_eq "$(job_field "$of_another" JobState)" RUNNING "and no other job's"
 run scancel "$of_another"
+
+# With nobody there who could end it by itself
+submit powerless -w n1 --no-requeue --mem=150 --teramem=64M < <(
+	printf '#!/bin/sh\ntouch powerless.begun\nsleep 300\n')
+wait_begun powerless
+lender=$(run squeue -h -n teramem-donors -o %i)
+kill -STOP "$(pids teramem-job "${ids[powerless]}" | while read -r pid; do
+	grep -aq hold "/proc/$pid/cmdline" && echo "$pid"
+done)"
+minicluster on ctl ip link set n1 down
+# shellcheck disable=SC2046
+kill -KILL $(ip netns pids minicluster-n1)
+minicluster on ctl scontrol update nodename=n1 state=down reason=test
+assert "EpilogSlurmctld ends donors of a node that crashed" \
+	wait_until 30 job_over "$lender"
+frees "$lender" "EpilogSlurmctld"
+minicluster on ctl ip link set n1 up
+put_back n1
 
 # --- in the end --------------------------------------------------------------
 

@@ -41,26 +41,6 @@ END
 cluster_up -n 4 --user anna --user bert --conf "$TMP/slurm.conf"
 cd "$TMP/out" || exit
 
-# state ID: of the job's own component, once it has ended
-state() {
-	wait_until 180 job_over "$1"
-	job_field "$1" JobState
-}
-
-# submit [--user NAME] NAME ARGUMENT...: sbatch; $id is the job's number, and
-# ${ids[NAME]}
-declare -A ids
-submit() {
-	local user=()
-	if [ "$1" = --user ]; then
-		user=(--user "$2")
-		shift 2
-	fi
-	id=$(run "${user[@]}" sbatch --parsable -t 5 -o "$1.out" "${@:2}" 2>"$1.err")
-	ids[$1]=$id
-	[ -n "$id" ] || note "$(cat "$1.err")"
-}
-
 # --- two users ------------------------------------------------------------------
 
 # hold.sh FILE SEED: until FILE is there
@@ -168,11 +148,7 @@ assert_eq "$(grep -v ^srun: tasks.out)" \
 
 # --- each way to start a job --------------------------------------------------------
 
-awk 'BEGIN {
-	for (i = 0; i < 1000000; i++)
-		printf "%012d event of node %d\n", int(i / 8) * 8 + 7 - i % 8, i % 97
-}' >"$TMP/text"
-native=$(sort -S 200M "$TMP/text" | md5sum | cut -c -32)
+make_text 1000000
 # both.sh NAME SEED: an unmodified program, and one that asks for it
 cat >"$TMP/both.sh" <<END
 #!/bin/bash
@@ -244,7 +220,7 @@ refused "more donors than there are" "3 donors: partition donor has 2 nodes" \
 # --- broken after that -----------------------------------------------------------
 
 idle() {
-	[ "$(run sinfo -h -N -o %T | sort -u)" = idle ] && nothing_of
+	nodes_idle && nothing_of
 }
 
 # fails NAME WANTED [OPTION]...: a job does, before its program runs
@@ -288,10 +264,25 @@ fails "a helper that is killed" "$not_prepared"
 break_conf() {
 	sed -i 1s/=60/=six/ "$TMP/teramem.conf"
 }
+printf '#!/bin/sh\n%s "$@"\nsed -i s/^restart=0/restart=1/ %s 2>/dev/null\n' \
+	"$BUILD/spank/teramem-job" '/run/teramem/*/ready' >"$tree/spank/teramem-job"
+fails "a prolog that was for another start" "started again without a prolog"
 meanwhile=break_conf
 fails "a teramem.conf that broke meanwhile" "$TMP/teramem.conf:1: WaitTime=six" \
 	--hold
 meanwhile=
+
+ln -sf /bin/false "$tree/server/teramemd"
+submit waits --teramem=64M --wrap 'echo "it ran"'
+runs() {
+	[ "$(job_field "$id" JobState)" = RUNNING ]
+}
+assert "a job waits for its donors" wait_until 30 runs
+sleep 1
+run scancel "$id"
+assert "once it is cancelled it does not" wait_until 30 job_over "$id"
+assert "and leaves nothing" wait_until 30 idle
+mend
 
 # fill NODE: not a byte more fits into its /run
 fill() {
@@ -312,9 +303,5 @@ done
 
 submit last "${remote[@]}" "$TMP/both.sh" last 7
 paged last
-assert "no node is drained, and no process left" wait_until 20 idle
-for node in $(nodes); do
-	assert "no file is left on $node" minicluster on "$node" \
-		test ! -e /run/teramem
-done
+nothing_left
 done_testing
