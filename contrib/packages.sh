@@ -21,7 +21,7 @@ vm_packages=(
 # shellcheck disable=SC2034 # for those who source this
 long_packages=(dkms jq munge python3-matplotlib sqlite3)
 # shellcheck disable=SC2034 # for those who source this
-debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make)
+debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make perl)
 
 # missing_packages PACKAGE...: those that are not installed
 missing_packages() {

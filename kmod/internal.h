@@ -17,7 +17,7 @@
  *   lane->lock, space->lock, bucket->lock, pool->lock: spinlocks, innermost;
  *	nothing sleeps under them
  *
- * region->sem is taken for reading by lanes around what they do with a region
+ * space->sem is taken for reading by lanes around what they do with a region
  * they looked up, and for writing when it is taken away; inside it, as above.
  */
 #ifndef TM_KMOD_INTERNAL_H
@@ -57,6 +57,9 @@
 
 /* frames that a space always has memory for, once it has been opened */
 #define TM_POOL_FLOOR 16u
+
+/* asked for at one time; what is beyond them is asked for again, later */
+#define TM_HINTS 16
 
 /* A kernel thread that finds nothing to do looks again after this time. */
 #define TM_TICK (HZ / 10)
@@ -106,6 +109,7 @@ struct tm_pool {
  * @mapped: some thread has mapped it since it was published
  * @awaited: published for a thread that has not mapped it yet, at @published
  *	(jiffies)
+ * @refused: a lane wanted to take it away, and could not for @busy or @awaited
  */
 struct tm_slot {
 	struct tm_pages *pages;
@@ -116,6 +120,7 @@ struct tm_slot {
 	bool present;
 	bool mapped;
 	bool awaited;
+	bool refused;
 };
 
 /**
@@ -154,8 +159,9 @@ struct tm_discard {
 
 /**
  * struct tm_space_lane - a thread that pages
- * @lock: guards @posts and @discards
+ * @lock: guards @posts, @hints and @discards
  * @kicked: there may be something to do
+ * @hint: @nr_hints blocks that were asked for by who may not wait
  * @failed: transfers to be completed with an error
  * @full: servers that refused an extent or a store; asked again at the next
  *	tick
@@ -170,6 +176,8 @@ struct tm_space_lane {
 
 	spinlock_t lock;
 	struct list_head posts;
+	u64 hint[TM_HINTS];
+	unsigned int nr_hints;
 	struct list_head discards;
 
 	struct tm_link *link[TM_SERVERS_MAX];
@@ -440,6 +448,8 @@ void tm_lane_kick(struct tm_space_lane *lane);
 void tm_lane_post(struct tm_space_lane *lane, struct tm_wait *wait);
 /** tm_lane_unpost() - the thread does not wait any more */
 void tm_lane_unpost(struct tm_space_lane *lane, struct tm_wait *wait);
+/** tm_lane_hint() - bring a block in for who does not wait but comes again */
+void tm_lane_hint(struct tm_space_lane *lane, u64 block);
 /**
  * tm_region_discard() - forget blocks, wait until none is mapped
  * @killable: -EINTR by a fatal signal; it is done all the same
