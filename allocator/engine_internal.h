@@ -224,6 +224,9 @@ void tm_pin_remove(struct tm_engine *engine, void *addr, size_t bytes);
 /** tm_pin_unmap() - the mechanism's unmap, unless the block is pinned: -EBUSY
  */
 int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame);
+/** tm_pin_unmap_run() - the same for a run, up to the first that is pinned */
+u32 tm_pin_unmap_run(struct tm_engine_lane *lane, u64 block, const u32 *frame,
+		     u32 nr);
 
 /* budget.c */
 

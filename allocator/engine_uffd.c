@@ -32,7 +32,7 @@
 /* Bytes under way per lane, and blocks: what keeps a fast network busy. */
 #define DEPTH_BYTES (4u << 20)
 #define DEPTH_MIN 8
-#define DEPTH_MAX 64
+#define DEPTH_MAX 256
 
 static u64 op_now(void *ctx)
 {
@@ -50,6 +50,20 @@ static int op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
 	return tm_pin_unmap(tm_engine_lane_of(ctx, lane), block, frame);
+}
+
+static u32 op_map_run(void *ctx, struct tm_lane *lane, u64 block,
+		      const u32 *frame, u32 nr)
+{
+	struct tm_uffd_engine *e = ctx;
+
+	return e->mech->map_run ? e->mech->map_run(e, block, frame, nr) : 0;
+}
+
+static u32 op_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
+			const u32 *frame, u32 nr)
+{
+	return tm_pin_unmap_run(tm_engine_lane_of(ctx, lane), block, frame, nr);
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -94,7 +108,9 @@ static const struct tm_pager_ops pager_ops = {
 	.reserve = tm_transport_reserve,
 	.release = tm_transport_release,
 	.map = op_map,
+	.map_run = op_map_run,
 	.unmap = op_unmap,
+	.unmap_run = op_unmap_run,
 	.drop = op_drop,
 	.accessed = op_accessed,
 	.wake = op_wake,
@@ -201,6 +217,9 @@ static int pager_start(struct tm_uffd_engine *e)
 						       : IO_BYTES,
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
+		.around_blocks = e->map.block_auto
+					 ? TM_MAP_AUTO_AROUND >> e->block_shift
+					 : 0,
 		.can_cache = e->mech->can_cache,
 		.stall_ms = e->stall_ms,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,

@@ -27,7 +27,8 @@ struct tm_uffd_engine;
  * @fill: where a fetch shall put the block's bytes; NULL when there is no
  *	memory for them
  * @bytes: where the frame's stable bytes are
- * @map, @unmap, @drop: as in struct tm_pager_ops
+ * @map, @map_run, @unmap, @unmap_run, @drop: as in struct tm_pager_ops; the
+ *	runs may be NULL
  * @trim: give the memory of frames not in use back to the system until no more
  *	than @frames have any; may be NULL
  */
@@ -44,7 +45,12 @@ struct tm_mech_ops {
 	void *(*bytes)(struct tm_uffd_engine *e, u64 block, u32 frame);
 	int (*map)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		   u32 frame, unsigned int flags);
-	int (*unmap)(struct tm_uffd_engine *e, u64 block, u32 frame);
+	u32 (*map_run)(struct tm_uffd_engine *e, u64 block, const u32 *frame,
+		       u32 nr);
+	int (*unmap)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		     u32 frame);
+	u32 (*unmap_run)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+			 const u32 *frame, u32 nr);
 	void (*drop)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		     u32 frame);
 	void (*trim)(struct tm_uffd_engine *e, u32 frames);

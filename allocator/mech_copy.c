@@ -129,7 +129,8 @@ static int copy_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	return 0;
 }
 
-static int copy_unmap(struct tm_uffd_engine *e, u64 block, u32 frame)
+static int copy_unmap(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		      u32 frame)
 {
 	char *app = tm_engine_addr(e, block);
 

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Mechanism "move" (Linux 6.8): a staging area holds one slot per frame, and
- * UFFDIO_MOVE carries its pages into the region and out again. Pages are
- * recycled: in the steady state nothing is allocated, zeroed or copied, and a
- * block disappears from the program atomically. Pages that someone has pinned
- * (direct I/O under way) refuse to be moved.
+ * Mechanism "move" (Linux 6.8): UFFDIO_MOVE carries a block's pages between the
+ * region and a slot of the staging area, where its bytes are received, looked
+ * at and sent. Pages are recycled: in the steady state nothing is allocated,
+ * zeroed or copied, and a block disappears from the program atomically. Pages
+ * that someone has pinned (direct I/O under way) refuse to be moved.
+ *
+ * A frame has a slot only while its block is not mapped. Slots are taken in
+ * ascending order, like the pages of a log, and there are twice as many as
+ * frames: so blocks that come or go together lie together, whatever frames they
+ * have, and one call moves all of them.
  *
  * The staging area is registered like the region, so that a stray access to an
  * absent page of it hangs loudly and is never filled with zeros; it is never
@@ -21,60 +26,97 @@
 #include "allocator/engine_internal.h"
 
 /*
- * A slot's pages. AWAY: in the region. SPARE: here, and the frame is not in
- * use. Only SPARE is left by compare-and-swap, since tm_mech_ops.trim() looks
- * at frames that it does not own.
+ * A slot's pages. SPARE: there, and not in use. USED: there, or about to be.
+ * What is not USED may be taken by any lane, by compare-and-swap.
  */
-enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_FULL, SLOT_AWAY, SLOT_TRIMMING };
+enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
+
+#define SLOTS_PER_FRAME 2
+
+/* Instead of a frame's slot. */
+#define FRAME_UNUSED (~0u)
+#define FRAME_AWAY (~0u - 1) /* its pages are in the region */
+
+/* Where a lane looks for slots next: for pages, and for room for some. */
+struct cursor {
+	u32 spare;
+	u32 empty;
+} __attribute__((aligned(64)));
 
 struct tm_mech_state {
 	char *stage;
 	size_t stage_bytes;
 	u8 *slot;
-	size_t slot_bytes;
+	u32 nr_slots;
+	u32 *slot_of;	   /* a frame's */
 	const char *zeros; /* one block, all of it the kernel's zero page */
 	bool huge;
-	u32 populated; /* slots that are not EMPTY */
+	u32 populated; /* slots and frames that have pages */
 	u32 keep;      /* as many may stay so */
+	struct cursor cursor[TM_LANES_MAX];
 };
 
-static char *slot_addr(struct tm_uffd_engine *e, u32 frame)
+static char *slot_addr(struct tm_uffd_engine *e, u32 slot)
 {
-	return e->mech_state->stage + ((size_t)frame << e->block_shift);
+	return e->mech_state->stage + ((size_t)slot << e->block_shift);
 }
 
-static void slot_empty(struct tm_uffd_engine *e, u32 frame)
+/* Pages of a slot in use are not needed. */
+static void slot_empty(struct tm_uffd_engine *e, u32 slot)
 {
-	madvise(slot_addr(e, frame), e->engine.block, MADV_DONTNEED);
+	madvise(slot_addr(e, slot), e->engine.block, MADV_DONTNEED);
 	__atomic_sub_fetch(&e->mech_state->populated, 1, __ATOMIC_RELAXED);
-	tm_store_release(&e->mech_state->slot[frame], SLOT_EMPTY);
+	tm_store_release(&e->mech_state->slot[slot], SLOT_EMPTY);
 }
 
-/* The frame comes into use: SPARE becomes FULL; returns EMPTY or FULL. */
-static enum slot slot_take(struct tm_uffd_engine *e, u32 frame)
+/* The next slot in this state, which becomes USED; nr_slots if there is none */
+static u32 slot_take(struct tm_mech_state *s, u32 *cursor, enum slot state)
 {
-	u8 *slot = &e->mech_state->slot[frame];
+	u32 at = *cursor;
+	u8 *found;
 
-	for (;;) {
-		switch (tm_load_acquire(slot)) {
-		case SLOT_SPARE:
-			if (tm_cas(slot, SLOT_SPARE, SLOT_FULL))
-				return SLOT_FULL;
-			break;
-		case SLOT_TRIMMING:
-			sched_yield();
-			break;
-		default:
-			return tm_load_acquire(slot);
+	for (int round = 0; round < 2; round++, at = 0) {
+		/* others change it at the same time: only tm_cas() is sure */
+		while (at < s->nr_slots && (found = memchr(s->slot + at, state,
+							   s->nr_slots - at))) {
+			at = (u32)(found - s->slot);
+			if (tm_cas(found, (u8)state, (u8)SLOT_USED)) {
+				*cursor = at + 1;
+				return at;
+			}
+			at++;
 		}
 	}
+	return s->nr_slots;
+}
+
+/* Up to @nr empty slots in a row, which become USED; returns how many. */
+static u32 slots_take_empty(struct tm_mech_state *s, unsigned int lane, u32 nr,
+			    u32 *first)
+{
+	u32 *cursor = &s->cursor[lane].empty, taken = 1;
+
+	*first = slot_take(s, cursor, SLOT_EMPTY);
+	TM_BUG_ON(*first == s->nr_slots);
+	while (taken < nr && *cursor < s->nr_slots &&
+	       tm_cas(&s->slot[*cursor], (u8)SLOT_EMPTY, (u8)SLOT_USED)) {
+		(*cursor)++;
+		taken++;
+	}
+	return taken;
+}
+
+static void slots_put_empty(struct tm_mech_state *s, u32 first, u32 nr)
+{
+	while (nr--)
+		tm_store_release(&s->slot[first + nr], SLOT_EMPTY);
 }
 
 /* Fresh zero pages for an empty slot. */
-static int slot_populate(struct tm_uffd_engine *e, u32 frame)
+static int slot_populate(struct tm_uffd_engine *e, u32 slot)
 {
 	struct tm_mech_state *s = e->mech_state;
-	char *addr = slot_addr(e, frame);
+	char *addr = slot_addr(e, slot);
 	size_t done;
 	int err;
 
@@ -94,24 +136,44 @@ static int slot_populate(struct tm_uffd_engine *e, u32 frame)
 		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->engine.block,
 				   &done);
 	}
-	if (err)
-		return err;
-	__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
-	tm_store_release(&s->slot[frame], SLOT_FULL);
+	if (!err)
+		__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
+	return err;
+}
+
+/* A slot with pages for a frame that has none; 0 or -errno. */
+static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
+			  u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 slot = slot_take(s, &s->cursor[lane].spare, SLOT_SPARE);
+	int err;
+
+	if (slot == s->nr_slots) {
+		slots_take_empty(s, lane, 1, &slot);
+		err = slot_populate(e, slot);
+		if (err) {
+			slots_put_empty(s, slot, 1);
+			return err;
+		}
+	}
+	s->slot_of[frame] = slot;
 	return 0;
 }
 
 static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		       u32 frame)
 {
-	if (slot_take(e, frame) == SLOT_EMPTY && slot_populate(e, frame))
+	struct tm_mech_state *s = e->mech_state;
+
+	if (s->slot_of[frame] == FRAME_UNUSED && frame_populate(e, lane, frame))
 		return NULL;
-	return slot_addr(e, frame);
+	return slot_addr(e, s->slot_of[frame]);
 }
 
 static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
-	return slot_addr(e, frame);
+	return slot_addr(e, e->mech_state->slot_of[frame]);
 }
 
 /*
@@ -134,13 +196,13 @@ static void take_back(struct tm_uffd_engine *e, char *app, char *slot,
 }
 
 /*
- * The slot's first @len bytes into the region, where none may be: moved, or
+ * @len bytes from slot @first on into the region, where none may be: moved, or
  * page by page copied where pages cannot move. In case of an error all is as
  * before.
  */
-static int give(struct tm_uffd_engine *e, u64 block, u32 frame, size_t len)
+static int give(struct tm_uffd_engine *e, u64 block, u32 first, size_t len)
 {
-	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, frame);
+	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, first);
 	size_t at = 0, done;
 	bool copied = false;
 	int err;
@@ -176,76 +238,112 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
-	size_t done;
+	u32 slot;
 	int err;
 
-	if (slot_take(e, frame) == SLOT_EMPTY) {
+	if (s->slot_of[frame] == FRAME_UNUSED) {
 		TM_BUG_ON(!(flags & TM_MAP_ZERO));
-		if (!s->huge) {
-			err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block),
-					   s->zeros, e->engine.block, &done);
-			if (err)
-				return err;
-			__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
-			goto away;
-		}
-		err = slot_populate(e, frame);
+		err = frame_populate(e, lane, frame);
 		if (err)
 			return err;
-	} else if (flags & TM_MAP_ZERO) {
-		memset(slot_addr(e, frame), 0, e->engine.block);
 	}
-	err = give(e, block, frame, e->engine.block);
+	slot = s->slot_of[frame];
+	if (flags & TM_MAP_ZERO)
+		memset(slot_addr(e, slot), 0, e->engine.block);
+	err = give(e, block, slot, e->engine.block);
 	if (err)
 		return err;
-away:
-	tm_store_release(&s->slot[frame], SLOT_AWAY);
+	s->slot_of[frame] = FRAME_AWAY;
+	slots_put_empty(s, slot, 1);
 	return 0;
 }
 
-static int move_unmap(struct tm_uffd_engine *e, u64 block, u32 frame)
+static u32 move_map_run(struct tm_uffd_engine *e, u64 block, const u32 *frame,
+			u32 nr)
 {
-	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, frame);
+	struct tm_mech_state *s = e->mech_state;
+	u32 at, n, i, first;
+
+	for (at = 0; at < nr; at += n) {
+		first = s->slot_of[frame[at]];
+		n = 1;
+		while (at + n < nr && s->slot_of[frame[at + n]] == first + n)
+			n++;
+		if (give(e, block + at, first, (size_t)n << e->block_shift))
+			break;
+		for (i = 0; i < n; i++)
+			s->slot_of[frame[at + i]] = FRAME_AWAY;
+		slots_put_empty(s, first, n);
+	}
+	return at;
+}
+
+static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
+			  u64 block, const u32 *frame, u32 nr)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 at, n, i, whole, first;
 	size_t done;
 	int err;
 
-	err = tm_uffd_move(e->uffd.fd, slot, app, e->engine.block, &done);
-	if (!err) {
-		tm_store_release(&e->mech_state->slot[frame], SLOT_FULL);
-		return TM_UNMAP_UNKNOWN;
+	for (at = 0; at < nr; at += n) {
+		n = slots_take_empty(s, lane, nr - at, &first);
+		err = tm_uffd_move(e->uffd.fd, slot_addr(e, first),
+				   tm_engine_addr(e, block + at),
+				   (size_t)n << e->block_shift, &done);
+		whole = err ? (u32)(done >> e->block_shift) : n;
+		for (i = 0; i < whole; i++)
+			s->slot_of[frame[at + i]] = first + i;
+		if (!err)
+			continue;
+		/* The block stays where it is, whole. */
+		done -= (size_t)whole << e->block_shift;
+		if (done)
+			TM_BUG_ON(give(e, block + at + whole, first + whole,
+				       done));
+		slots_put_empty(s, first + whole, n - whole);
+		/*
+		 * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the
+		 * program made a hole itself, and hears of it when it gets
+		 * there.
+		 */
+		if (err != -EBUSY && err != -EINVAL && err != -ENOENT)
+			tm_lane_log(TM_LOG_ERROR,
+				    "unmap block %llu, page %zu: %s; it stays",
+				    (unsigned long long)block + at + whole,
+				    done / TM_PAGE, strerror(-err));
+		return at + whole;
 	}
-	/* The block stays where it is, whole. */
-	if (done)
-		TM_BUG_ON(give(e, block, frame, done));
-	/*
-	 * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the program made
-	 * a hole itself, and hears of it when it gets there.
-	 */
-	if (err != -EBUSY && err != -EINVAL && err != -ENOENT)
-		tm_lane_log(TM_LOG_ERROR,
-			    "unmap block %llu, page %zu: %s; it stays",
-			    (unsigned long long)block, done / TM_PAGE,
-			    strerror(-err));
-	return -EBUSY;
+	return at;
+}
+
+static int move_unmap(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		      u32 frame)
+{
+	return move_unmap_run(e, lane, block, &frame, 1) ? TM_UNMAP_UNKNOWN
+							 : -EBUSY;
 }
 
 static void move_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		      u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
+	u32 slot = s->slot_of[frame];
 
-	if (s->slot[frame] == SLOT_AWAY && move_unmap(e, block, frame) < 0) {
+	s->slot_of[frame] = FRAME_UNUSED;
+	if (slot == FRAME_UNUSED)
+		return;
+	if (slot == FRAME_AWAY) {
 		/* Whoever has the pages pinned may keep them. */
 		madvise(tm_engine_addr(e, block), e->engine.block,
 			MADV_DONTNEED);
-		slot_empty(e, frame);
-	}
-	if (s->slot[frame] == SLOT_EMPTY)
+		__atomic_sub_fetch(&s->populated, 1, __ATOMIC_RELAXED);
 		return;
+	}
 	if (tm_load_relaxed(&s->populated) > tm_load_relaxed(&s->keep))
-		slot_empty(e, frame);
+		slot_empty(e, slot);
 	else
-		tm_store_release(&s->slot[frame], SLOT_SPARE);
+		tm_store_release(&s->slot[slot], SLOT_SPARE);
 }
 
 static void move_trim(struct tm_uffd_engine *e, u32 frames)
@@ -253,11 +351,11 @@ static void move_trim(struct tm_uffd_engine *e, u32 frames)
 	struct tm_mech_state *s = e->mech_state;
 
 	tm_store_relaxed(&s->keep, frames);
-	for (u32 i = 0; i < e->nr_frames; i++) {
+	for (u32 i = 0; i < s->nr_slots; i++) {
 		if (tm_load_relaxed(&s->populated) <= frames)
 			return;
 		if (tm_load_relaxed(&s->slot[i]) == SLOT_SPARE &&
-		    tm_cas(&s->slot[i], SLOT_SPARE, SLOT_TRIMMING))
+		    tm_cas(&s->slot[i], (u8)SLOT_SPARE, (u8)SLOT_USED))
 			slot_empty(e, i);
 	}
 }
@@ -274,15 +372,22 @@ static int move_start(struct tm_uffd_engine *e)
 		return -ENOMEM;
 	s->huge = e->engine.block == align;
 	s->keep = e->nr_frames;
-	s->slot_bytes = e->nr_frames;
-	s->slot = tm_alloc(s->slot_bytes);
+	/* one more for each lane, which may just have found none spare */
+	s->nr_slots = e->nr_frames * SLOTS_PER_FRAME + e->nr_lanes;
+	s->slot = tm_alloc(s->nr_slots);
+	s->slot_of = tm_alloc(e->nr_frames * sizeof(*s->slot_of));
 	s->zeros = mmap(NULL, e->engine.block, PROT_READ,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	s->stage_bytes = ((size_t)e->nr_frames << e->block_shift) + align;
+	s->stage_bytes = ((size_t)s->nr_slots << e->block_shift) + align;
 	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!s->slot || s->zeros == MAP_FAILED || area == MAP_FAILED)
+	if (!s->slot || !s->slot_of || s->zeros == MAP_FAILED ||
+	    area == MAP_FAILED)
 		return -ENOMEM;
+	memset(s->slot_of, 0xff, e->nr_frames * sizeof(*s->slot_of));
+	for (u32 i = 0; i < e->nr_lanes; i++)
+		s->cursor[i].spare = s->cursor[i].empty =
+			i * (s->nr_slots / e->nr_lanes);
 	madvise((void *)s->zeros, e->engine.block, MADV_NOHUGEPAGE);
 	madvise((void *)s->zeros, e->engine.block, MADV_POPULATE_READ);
 	madvise(area, s->stage_bytes, MADV_DONTFORK);
@@ -305,7 +410,9 @@ const struct tm_mech_ops tm_mech_move = {
 	.fill = move_fill,
 	.bytes = move_bytes,
 	.map = move_map,
+	.map_run = move_map_run,
 	.unmap = move_unmap,
+	.unmap_run = move_unmap_run,
 	.drop = move_drop,
 	.trim = move_trim,
 };

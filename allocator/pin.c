@@ -30,9 +30,25 @@ int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
 	/* Ordered before the look at the bit, as in wait_for_lanes(). */
 	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_SEQ_CST);
 	if (!is_pinned(e, block))
-		ret = e->mech->unmap(e, block, frame);
+		ret = e->mech->unmap(e, lane->index, block, frame);
 	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_RELEASE);
 	return ret;
+}
+
+u32 tm_pin_unmap_run(struct tm_engine_lane *lane, u64 block, const u32 *frame,
+		     u32 nr)
+{
+	struct tm_uffd_engine *e = lane->engine;
+	u32 free = 0;
+
+	if (!e->mech->unmap_run)
+		return 0;
+	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_SEQ_CST);
+	while (free < nr && !is_pinned(e, block + free))
+		free++;
+	free = e->mech->unmap_run(e, lane->index, block, frame, free);
+	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_RELEASE);
+	return free;
 }
 
 /* Whoever looked at a bit before it was set is done with that block. */

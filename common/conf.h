@@ -55,7 +55,7 @@ enum tm_conf_origin {
  * struct tm_conf - every setting and its origin
  * @size_bytes: remote memory of each compute node; 0: none was asked for
  * @local_bytes: that a space may keep resident; 0: @local_share of the job's
- * @block_bytes: 0: chosen by Teramem
+ * @block_bytes: 0: auto, see doc/block-auto.md
  * @policy: 0 lru, 1 fifo
  * @placement: 0 simple, 1 rr
  * @engine: TM_CONF_ENGINE_AUTO, TM_CONF_ENGINE_KMOD, 2 uffd

@@ -250,6 +250,17 @@ static int parse_servers(struct context *c, struct json_object *array,
 	return err;
 }
 
+static int get_block(struct context *c, const char *key,
+		     struct json_object *value, struct tm_map *map)
+{
+	map->block_auto = json_object_is_type(value, json_type_string) &&
+			  !strcmp(json_object_get_string(value), "auto");
+	if (!map->block_auto)
+		return get_size(c, key, value, &map->block_bytes);
+	map->block_bytes = TM_MAP_AUTO_BLOCK;
+	return 0;
+}
+
 static int parse_key(struct context *c, const char *key,
 		     struct json_object *value, struct tm_map *map)
 {
@@ -271,7 +282,7 @@ static int parse_key(struct context *c, const char *key,
 	if (!strcmp(key, "local"))
 		return get_size(c, key, value, &map->local_bytes);
 	if (!strcmp(key, "block"))
-		return get_size(c, key, value, &map->block_bytes);
+		return get_block(c, key, value, map);
 	if (!strcmp(key, "prefetch"))
 		return get_size(c, key, value, &map->prefetch_bytes);
 	if (!strcmp(key, "policy"))
@@ -517,7 +528,9 @@ static struct json_object *map_json(const struct tm_map *map)
 	json_object_object_add(root, "job", json_object_new_uint64(map->job));
 	json_object_object_add(root, "size", size_json(map->size_bytes));
 	json_object_object_add(root, "local", size_json(map->local_bytes));
-	json_object_object_add(root, "block", size_json(map->block_bytes));
+	json_object_object_add(root, "block",
+			       map->block_auto ? json_object_new_string("auto")
+					       : size_json(map->block_bytes));
 	json_object_object_add(
 		root, "policy",
 		json_object_new_string(map->fifo ? "fifo" : "lru"));

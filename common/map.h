@@ -9,7 +9,7 @@
  *	  "job": 4711,
  *	  "size": "8G",              capacity for the job's programs together
  *	  "local": "1G",             local limit, for them together
- *	  "block": "256K",
+ *	  "block": "256K",   (or "auto")
  *	  "policy": "lru",           or "fifo"
  *	  "placement": "simple",     or "rr"
  *	  "prefetch": "4M",          read ahead at most this much, 0 = off
@@ -44,11 +44,16 @@ struct tm_map_server {
 	enum tm_auth auth; /* default: peercred for unix, munge for tcp */
 };
 
+/* With "block": "auto": the unit of paging, and the most around a fault. */
+#define TM_MAP_AUTO_BLOCK (16u << 10)
+#define TM_MAP_AUTO_AROUND (1u << 20)
+
 struct tm_map {
 	uint64_t job;
 	uint64_t size_bytes;
 	uint64_t local_bytes;
 	uint64_t block_bytes;
+	bool block_auto; /* transfers adapt; block_bytes is the smallest */
 	uint64_t prefetch_bytes;
 	unsigned int timeout_s;
 	bool fifo; /* replacement: else LRU */

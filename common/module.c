@@ -99,6 +99,11 @@ static int explain(int err, char *why, size_t len)
 			 "it was built for another kernel; build it again (the "
 			 "kernel log says more)");
 		break;
+	case -ENODEV:
+		snprintf(why, len,
+			 "it is loaded, but there is no " TM_CONTROL_DEVICE
+			 "; is /dev a devtmpfs?");
+		break;
 	case -ENOKEY:
 	case -EKEYREJECTED:
 		snprintf(why, len,

@@ -129,6 +129,7 @@ static int create(int fd, const char *name, const struct tm_map *map, uid_t uid,
 				    ? (uint32_t)map->block_bytes
 				    : IO_BYTES,
 		.readahead_bytes = (uint32_t)map->prefetch_bytes,
+		.around_bytes = map->block_auto ? TM_MAP_AUTO_AROUND : 0,
 		.timeout_ms = map->timeout_s * 1000,
 		.stall_ms = map->timeout_s * 1000 * STALL_TIMEOUTS,
 		.nr_servers = map->nr_servers,
@@ -241,8 +242,8 @@ static int attach(struct tm_space *space, unsigned int index)
 			 "the kernel refuses the connection: %s%s",
 			 strerror(-err),
 			 err == -EINVAL
-				 ? " (all servers need the same extent size, a "
-				   "multiple of the block, and may not change)"
+				 ? " (its extents must be whole blocks, of one "
+				   "size, and its requests as large as ours)"
 				 : "");
 	close(c->dial.fd);
 	c->dial.fd = -1;

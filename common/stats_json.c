@@ -32,4 +32,6 @@ void tm_stats_json(const struct tm_stats *stats, struct json_object *object)
 	add_hist(object, "fault_ns", &stats->fault_ns);
 	add_hist(object, "fetch_ns", &stats->fetch_ns);
 	add_hist(object, "store_ns", &stats->store_ns);
+	add_hist(object, "fetch_bytes", &stats->fetch_bytes);
+	add_hist(object, "store_bytes", &stats->store_bytes);
 }

@@ -19,7 +19,9 @@ vm_packages=(
 	busybox-static cpio gcc-12 kmod make qemu-system-x86 sparse xz-utils zstd
 )
 # shellcheck disable=SC2034 # for those who source this
-debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make)
+long_packages=(dkms jq munge python3-matplotlib sqlite3)
+# shellcheck disable=SC2034 # for those who source this
+debug_kernel_packages=(bc bison flex libelf-dev libssl-dev make perl)
 
 # missing_packages PACKAGE...: those that are not installed
 missing_packages() {

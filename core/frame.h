@@ -17,6 +17,7 @@
 #define TM_FRAME_AHEAD 0x08u   /* fetched ahead, not used yet */
 #define TM_FRAME_MARKER 0x10u  /* fetched ahead, to be left unmapped */
 #define TM_FRAME_FAULT 0x20u   /* a fault waits since started_ns */
+#define TM_FRAME_PROBE 0x40u   /* left unmapped, to see: core/around.h */
 
 struct tm_frame {
 	u32 prev; /* towards the head; TM_NO_FRAME there */

@@ -62,7 +62,8 @@ static bool config_valid(const struct tm_pager_config *c)
 	       c->block_shift <= TM_BLOCK_SHIFT_MAX && c->nr_lanes &&
 	       c->nr_lanes <= TM_LANES_MAX && c->nr_servers &&
 	       c->nr_servers <= TM_SERVERS_MAX && c->io_depth &&
-	       c->io_depth < TM_NO_FRAME && c->replace && c->place;
+	       c->io_depth < TM_NO_FRAME && c->around_blocks <= TM_RUN_BLOCKS &&
+	       c->replace && c->place;
 }
 
 int tm_pager_create(const struct tm_pager_config *config,
@@ -112,6 +113,13 @@ int tm_pager_create(const struct tm_pager_config *config,
 				 config->prefetch_blocks *
 					 (config->can_cache ? 1 : 2));
 	}
+	for (i = 0; i < TM_AREAS; i++) {
+		tm_lock_init(&p->area[i].lock);
+		tm_around_init(&p->area[i].around);
+	}
+	/* without the cached state there are no probes to tell when to stop */
+	while (config->can_cache && config->around_blocks >> p->around_max > 1)
+		p->around_max++;
 	for (i = 0; i < config->nr_lanes && !err; i++)
 		err = lane_create(p, i);
 	if (err) {

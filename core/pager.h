@@ -47,6 +47,8 @@ struct tm_replace_ops; /* core/replace.h */
 #define TM_SERVERS_MAX 256
 #define TM_LANES_MAX 16
 #define TM_IO_BLOCKS 64 /* blocks in one request at most */
+/* blocks that may come and go together, the first at a multiple of it */
+#define TM_RUN_BLOCKS 64
 
 #define TM_NO_FRAME (~(u32)0)
 
@@ -141,6 +143,16 @@ struct tm_pager_ops {
 	int (*map)(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 		   unsigned int flags);
 	/**
+	 * @map_run: @map for neighbours, none of them TM_MAP_ZERO, together
+	 * where that is cheaper; NULL where it is not
+	 * @frame: of each block from @block on
+	 *
+	 * Returns how many, from the first on, are mapped; the others, none of
+	 * which is, are mapped one by one.
+	 */
+	u32 (*map_run)(void *ctx, struct tm_lane *lane, u64 block,
+		       const u32 *frame, u32 nr);
+	/**
 	 * @unmap: stop the program from changing the block. From here until
 	 * @map or @drop the frame's bytes are stable; checksum, fingerprint and
 	 * store read them.
@@ -149,6 +161,12 @@ struct tm_pager_ops {
 	 * stays mapped.
 	 */
 	int (*unmap)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
+	/**
+	 * @unmap_run: @unmap for neighbours together, as @map_run; for each of
+	 * those that it did the answer is TM_UNMAP_UNKNOWN
+	 */
+	u32 (*unmap_run)(void *ctx, struct tm_lane *lane, u64 block,
+			 const u32 *frame, u32 nr);
 	/**
 	 * @drop: the frame is free again, its bytes are not needed; called for
 	 * every frame that was filled or mapped, before it is used again.
@@ -200,6 +218,9 @@ const char *tm_fail_cause(int err);
  *	glue has buffers for that many
  * @io_bytes: largest request in bytes
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
+ * @around_blocks: most neighbours, a power of two up to TM_RUN_BLOCKS, that
+ *	come with a fault that is part of no stream; 0 or 1: none. Needs
+ *@can_cache
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no
@@ -214,6 +235,7 @@ struct tm_pager_config {
 	u32 io_depth;
 	u32 io_bytes;
 	u32 prefetch_blocks;
+	u32 around_blocks;
 	bool can_cache;
 	u32 stall_ms;
 	const struct tm_replace_ops *replace;

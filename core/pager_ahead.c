@@ -17,9 +17,10 @@
 /*
  * Have one block of a window ready. Never evicts: takes only frames that faults
  * can do without. Returns false when nothing more is to be had. @zeros: how
- * many new blocks may still be mapped.
+ * many new blocks may still be mapped. @marker: TM_FRAME_MARKER if it is to be
+ * left unmapped.
  */
-static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, bool marker)
+static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, u8 marker)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e;
@@ -56,9 +57,8 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, bool marker)
 		return true;
 	}
 	tm_frame_claim(p, &b, frame,
-		       marker && p->config.can_cache
-			       ? TM_FRAME_AHEAD | TM_FRAME_MARKER
-			       : TM_FRAME_AHEAD,
+		       p->config.can_cache ? TM_FRAME_AHEAD | marker
+					   : TM_FRAME_AHEAD,
 		       0);
 	e->state = TM_FETCHING;
 	tm_fetch_add(lane, &b);
@@ -68,7 +68,55 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, bool marker)
 	return true;
 }
 
-void tm_read_ahead(struct tm_lane *lane, u64 block)
+static struct tm_area *area_of(struct tm_pager *p, u64 block)
+{
+	return &p->area[block >> TM_AREA_SHIFT & (TM_AREAS - 1)];
+}
+
+void tm_probe_ended(struct tm_pager *p, u64 block, bool used)
+{
+	struct tm_area *area = area_of(p, block);
+
+	tm_lock_acquire(&area->lock);
+	tm_around_judge(&area->around, used);
+	tm_lock_release(&area->lock);
+}
+
+/*
+ * Learn from the fault. If it is part of no stream, have what lies around it,
+ * as far as that was of use before; one of the neighbours is left unmapped, so
+ * that a fault tells whether it still is.
+ */
+static void have_around(struct tm_lane *lane, u64 block, bool stream)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_area *area = area_of(p, block);
+	u32 shift, i, nr, probe, zeros = 0;
+	struct tm_ref first;
+
+	tm_lock_acquire(&area->lock);
+	shift = tm_around_fault(&area->around, block, p->around_max);
+	probe = tm_around_probe(&area->around, 1u << shift);
+	tm_lock_release(&area->lock);
+	if (!shift || stream)
+		return;
+	nr = 1u << shift;
+	block &= ~(u64)(nr - 1);
+	if (nr > p->config.nr_blocks - block)
+		nr = (u32)(p->config.nr_blocks - block);
+	if ((u64)nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
+		tm_fetch_flush(lane);
+	/* its neighbours share its leaf */
+	first = tm_ref_find(p, block);
+	tm_run_rescue(lane, &first, nr, probe);
+	for (i = 0; i < nr; i++)
+		if (!ahead_one(lane, block + i, &zeros,
+			       i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
+					  : 0))
+			break;
+}
+
+void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_zone *zone =
@@ -77,20 +125,20 @@ void tm_read_ahead(struct tm_lane *lane, u64 block)
 	u32 i, zeros;
 	bool more;
 
-	if (!p->config.prefetch_blocks)
-		return;
 	tm_lock_acquire(&zone->lock);
 	more = tm_prefetch_fault(&zone->prefetch, block, &w);
 	tm_lock_release(&zone->lock);
+	if (p->around_max && !fresh)
+		have_around(lane, block, w.stream);
 	if (!more)
 		return;
-	if (1u << p->config.block_shift >= DEMAND_ALONE_BYTES)
+	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
 	/* a first pass over new memory shall not fault on every block */
 	zeros = w.stride == 1 || w.stride == -1 ? ZERO_AHEAD_BLOCKS : 0;
 	for (i = 0; i < w.nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
-			       i == 0))
+			       i == 0 ? TM_FRAME_MARKER : 0))
 			break;
 	if (i == w.nr)
 		return;

@@ -84,18 +84,43 @@ enum evict_result {
 	EVICT_STORING,
 };
 
+/* No more of a shard's blocks, 1 in so many, leave together. */
+#define RUN_SHARE 8
+
+/* Neighbours that leave together: @first and those behind it. */
+struct victims {
+	struct tm_ref first;
+	u32 nr;
+	bool mapped;
+	u32 frame[TM_RUN_BLOCKS];
+	int accessed[TM_RUN_BLOCKS]; /* as tm_pager_ops.accessed */
+};
+
 /*
- * Take a victim out of its list, busy; the shard is not locked on return. What
- * has nowhere to go, and can neither equal a copy nor be zeros, is left alone.
+ * What has nowhere to go, and can neither equal a copy nor be zeros, is left
+ * alone.
  */
-static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
-				     bool have_slot, struct tm_ref *b,
-				     bool *mapped)
+static bool may_leave(struct tm_pager *p, const struct tm_ref *b,
+		      bool have_slot)
+{
+	u8 flags = tm_ref_frame(p, b)->flags;
+
+	return have_slot || slot_usable(p, b->e, b->e->flags) ||
+	       (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO;
+}
+
+/*
+ * Take a victim out of its list, busy; and with it its neighbours, where they
+ * would be next and it is worth it, up to @most in all. The shard is not
+ * locked on return.
+ */
+static enum evict_result victims_take(struct tm_pager *p,
+				      struct tm_shard *shard, bool have_slot,
+				      u32 most, struct victims *v)
 {
 	const struct tm_replace_ops *ops = p->config.replace;
-	enum evict_result result = EVICT_GONE;
+	struct tm_ref b;
 	u32 frame;
-	u8 flags;
 
 	tm_lock_acquire(&shard->lock);
 	frame = ops->victim(&shard->replace);
@@ -103,45 +128,59 @@ static enum evict_result victim_take(struct tm_pager *p, struct tm_shard *shard,
 		tm_lock_release(&shard->lock);
 		return EVICT_NONE;
 	}
-	*b = tm_ref_find(p, p->frames.at[frame].block);
-	*mapped = b->e->state == TM_RESIDENT;
-	flags = p->frames.at[frame].flags;
-	if (have_slot || slot_usable(p, b->e, b->e->flags) ||
-	    (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO) {
-		b->e->state = TM_UNMAPPING;
-	} else {
-		ops->insert(&shard->replace, frame, !*mapped);
-		result = EVICT_KEPT;
+	b = tm_ref_find(p, p->frames.at[frame].block);
+	v->first = b;
+	v->mapped = b.e->state == TM_RESIDENT;
+	if (!may_leave(p, &b, have_slot)) {
+		ops->insert(&shard->replace, frame, !v->mapped);
+		tm_lock_release(&shard->lock);
+		return EVICT_KEPT;
+	}
+	if (!v->mapped || !p->ops->unmap_run)
+		most = 1;
+	else if (most > 1 + tm_replace_nr(&shard->replace) / RUN_SHARE)
+		most = 1 + tm_replace_nr(&shard->replace) / RUN_SHARE;
+	for (v->nr = 0;;) {
+		v->frame[v->nr++] = b.e->frame;
+		b.e->state = TM_UNMAPPING;
+		if (v->nr >= most || (b.block + 1) % TM_RUN_BLOCKS == 0)
+			break;
+		b = tm_ref_neighbour(&b, 1);
+		if (b.e->state != TM_RESIDENT ||
+		    !tm_replace_due(&shard->replace, b.e->frame) ||
+		    !may_leave(p, &b, have_slot))
+			break;
+		ops->remove(&shard->replace, b.e->frame);
 	}
 	tm_lock_release(&shard->lock);
-	return result;
+	return EVICT_GONE;
 }
 
-/*
- * Unmap a victim. Returns true, with its shard locked, if its eviction goes on;
- * false when it has settled.
- */
-static bool victim_unmap(struct tm_lane *lane, const struct tm_ref *b)
+/* Whether the program has used a mapped victim of late, or is about to. */
+static int victim_accessed(struct tm_lane *lane, const struct tm_ref *b,
+			   u32 frame)
 {
 	struct tm_pager *p = lane->pager;
-	u32 frame = b->e->frame;
-	bool ages = p->config.replace->ages;
 	u64 mapped_ns = p->frames.at[frame].mapped_ns;
-	int accessed = 0, change;
 
 	if (mapped_ns && p->ops->now(p->ctx) - mapped_ns < FRESH_NS) {
 		lane->fresh = true;
-		accessed = 1;
-	} else if (ages) {
-		accessed = p->ops->accessed(p->ctx, lane, b->block, frame);
+		return 1;
 	}
-	if (accessed > 0) {
-		tm_lock_acquire(&b->shard->lock);
-		tm_block_settle(lane, b, TM_HELD_MAPPED, 0);
-		return false;
-	}
+	if (!p->config.replace->ages)
+		return 0;
+	return p->ops->accessed(p->ctx, lane, b->block, frame);
+}
 
-	change = p->ops->unmap(p->ctx, lane, b->block, frame);
+/*
+ * A victim was unmapped, or not. Returns true, with its shard locked, if its
+ * eviction goes on; false when it has settled.
+ */
+static bool victim_unmapped(struct tm_lane *lane, const struct tm_ref *b,
+			    u32 frame, int accessed, int change)
+{
+	struct tm_pager *p = lane->pager;
+
 	tm_lock_acquire(&b->shard->lock);
 	if (change < 0) {
 		tm_stats_add(lane->stats, evict_pinned, 1);
@@ -264,38 +303,94 @@ static enum evict_result victim_store(struct tm_lane *lane,
 	return EVICT_STORING;
 }
 
-static enum evict_result evict_one(struct tm_lane *lane, struct tm_shard *shard,
-				   int *no_slot)
+/* The program is kept from it: let it go, if nobody wants it; shard locked. */
+static enum evict_result victim_leave(struct tm_lane *lane,
+				      const struct tm_ref *b, int *no_slot)
 {
 	struct tm_pager *p = lane->pager;
+	u8 frame_flags = tm_ref_frame(p, b)->flags;
+	u16 block_flags = b->e->flags;
 	struct content c = {0};
-	enum evict_result taken;
-	struct tm_ref b;
-	u8 frame_flags;
-	u16 block_flags;
-	bool mapped;
 
-	taken = victim_take(p, shard, !*no_slot, &b, &mapped);
-	if (taken != EVICT_GONE)
-		return taken;
-	if (!mapped)
-		tm_lock_acquire(&b.shard->lock);
-	else if (!victim_unmap(lane, &b))
-		return EVICT_KEPT;
-
-	frame_flags = tm_ref_frame(p, &b)->flags;
-	block_flags = b.e->flags;
 	if (block_flags & (TM_BLOCK_DISCARD | TM_BLOCK_WANTED)) {
 		if (!(block_flags & TM_BLOCK_DISCARD))
 			tm_stats_add(lane->stats, evict_rescued, 1);
-		tm_block_settle(lane, &b, TM_HELD_BYTES, 0);
+		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return EVICT_KEPT;
 	}
-	tm_lock_release(&b.shard->lock);
+	tm_lock_release(&b->shard->lock);
 
-	content_look(lane, &b, frame_flags, block_flags, &c);
-	return c.clean ? victim_clean(lane, &b)
-		       : victim_store(lane, &b, &c, block_flags, no_slot);
+	content_look(lane, b, frame_flags, block_flags, &c);
+	return c.clean ? victim_clean(lane, b)
+		       : victim_store(lane, b, &c, block_flags, no_slot);
+}
+
+/*
+ * Unmap victims from the @i-th on, up to the first that the program uses, and
+ * let them go; adds those that do to @gone. Returns how many were dealt with.
+ */
+static u32 victims_leave(struct tm_lane *lane, const struct victims *v, u32 i,
+			 int *no_slot, u32 *gone)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_ref b = tm_ref_neighbour(&v->first, i);
+	u32 k, nr = 0, done = 0;
+	int change;
+
+	while (i + nr < v->nr && v->accessed[i + nr] <= 0)
+		nr++;
+	if (!nr) {
+		tm_lock_acquire(&b.shard->lock);
+		tm_block_settle(lane, &b, TM_HELD_MAPPED, 0);
+		return 1;
+	}
+	if (nr > 1)
+		done = p->ops->unmap_run(p->ctx, lane, b.block, v->frame + i,
+					 nr);
+	for (k = 0; k < nr; k++) {
+		b = tm_ref_neighbour(&v->first, i + k);
+		change = k < done ? TM_UNMAP_UNKNOWN
+				  : p->ops->unmap(p->ctx, lane, b.block,
+						  v->frame[i + k]);
+		if (victim_unmapped(lane, &b, v->frame[i + k],
+				    v->accessed[i + k], change) &&
+		    victim_leave(lane, &b, no_slot) != EVICT_KEPT)
+			++*gone;
+	}
+	return nr;
+}
+
+/*
+ * Evict up to @most neighbours, of which @tried says how many there were, and
+ * @gone how many went. Returns false when the shard has no victim.
+ */
+static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
+		       int *no_slot, u32 *tried, u32 *gone)
+{
+	struct tm_pager *p = lane->pager;
+	enum evict_result taken;
+	struct victims v;
+	struct tm_ref b;
+	u32 i;
+
+	*tried = 1;
+	*gone = 0;
+	taken = victims_take(p, shard, !*no_slot, most, &v);
+	if (taken != EVICT_GONE)
+		return taken == EVICT_KEPT;
+	*tried = v.nr;
+	if (!v.mapped) {
+		tm_lock_acquire(&v.first.shard->lock);
+		*gone = victim_leave(lane, &v.first, no_slot) != EVICT_KEPT;
+		return true;
+	}
+	for (i = 0; i < v.nr; i++) {
+		b = tm_ref_neighbour(&v.first, i);
+		v.accessed[i] = victim_accessed(lane, &b, v.frame[i]);
+	}
+	for (i = 0; i < v.nr;)
+		i += victims_leave(lane, &v, i, no_slot, gone);
+	return true;
 }
 
 u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
@@ -304,7 +399,7 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	u32 batch = (direct ? DIRECT_BYTES : BACKGROUND_BYTES) >>
 		    p->config.block_shift;
 	struct tm_shard *shard = shard_choose(lane);
-	u32 nr = 0, tries;
+	u32 nr = 0, tries, tried, gone, most;
 	int no_slot = 0;
 
 	if (direct && want < batch)
@@ -314,15 +409,22 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	if (want > TM_IO_BLOCKS)
 		want = TM_IO_BLOCKS;
 	/* second chances and pinned pages take some of them */
-	for (tries = want * 4 + 16; nr < want && tries; tries--) {
-		enum evict_result result;
-
-		if (!tm_lane_room(lane, !direct))
+	for (tries = want * 4 + 16; nr < want && tries; tries -= tried) {
+		most = tm_lane_room(lane, !direct);
+		if (!most)
 			break;
+		if (most > want - nr)
+			most = want - nr;
+		if (most > tries)
+			most = tries;
 		/* stay with one shard: neighbours shall leave together */
 		if (!tm_replace_nr(&shard->replace))
 			shard = shard_choose(lane);
-		result = evict_one(lane, shard, &no_slot);
+		if (!evict_some(lane, shard, most, &no_slot, &tried, &gone))
+			break;
+		nr += gone;
+		if (direct)
+			tm_stats_add(lane->stats, evict_direct, gone);
 		/*
 		 * Full servers still take blocks that have a slot. But if there
 		 * will be more room soon, wait for it.
@@ -331,13 +433,6 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 			tm_reserve_extents(lane);
 			break;
 		}
-		if (result == EVICT_NONE)
-			break;
-		if (result == EVICT_KEPT)
-			continue;
-		nr++;
-		if (direct)
-			tm_stats_add(lane->stats, evict_direct, 1);
 	}
 	lane->barren = nr ? 0 : lane->barren + 1;
 	return nr;

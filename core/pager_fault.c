@@ -183,9 +183,13 @@ static void block_drop(struct tm_lane *lane, const struct tm_ref *b,
 {
 	struct tm_pager *p = lane->pager;
 	u32 frame = b->e->frame;
+	bool probe = p->frames.at[frame].flags & TM_FRAME_PROBE &&
+		     !(b->e->flags & TM_BLOCK_DISCARD);
 
 	b->e->state = TM_UNMAPPING;
 	tm_lock_release(&b->shard->lock);
+	if (probe)
+		tm_probe_ended(p, b->block, false);
 	/* pinned or not: the program freed it, and drop takes it away */
 	if (mapped)
 		p->ops->unmap(p->ctx, lane, b->block, frame);
@@ -204,12 +208,13 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 	bool again = b->e->flags & TM_BLOCK_WANTED;
 	bool fault = frame->flags & TM_FRAME_FAULT;
 	bool ahead = frame->flags & TM_FRAME_AHEAD;
+	bool probe = frame->flags & TM_FRAME_PROBE;
 	u64 waited_ns = frame->mapped_ns - frame->started_ns;
 
 	b->e->state = TM_RESIDENT;
 	b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
-	frame->flags &=
-		(u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD | TM_FRAME_MARKER);
+	frame->flags &= (u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD |
+			       TM_FRAME_MARKER | TM_FRAME_PROBE);
 	p->config.replace->insert(&b->shard->replace, b->e->frame, false);
 	tm_lock_release(&b->shard->lock);
 
@@ -217,6 +222,8 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 		p->ops->wake(p->ctx, lane, b->block);
 	if (ahead)
 		tm_stats_add(lane->stats, prefetch_used, 1);
+	if (probe)
+		tm_probe_ended(p, b->block, true);
 	if (fault)
 		tm_hist_record(&lane->stats->fault_ns, waited_ns);
 	return TM_FAULT_DONE;
@@ -407,6 +414,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	struct tm_pager *p = lane->pager;
 	enum tm_fault_result result;
 	struct tm_block *e;
+	bool fresh = false;
 	struct tm_ref b;
 	int err;
 
@@ -421,7 +429,8 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	switch (e->state) {
 	case TM_ABSENT:
 	case TM_REMOTE:
-		if (e->state == TM_ABSENT)
+		fresh = e->state == TM_ABSENT;
+		if (fresh)
 			tm_stats_add(lane->stats, faults_zero, 1);
 		else
 			tm_stats_add(lane->stats, faults_remote, 1);
@@ -462,7 +471,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		break;
 	}
 	if (!tm_load_relaxed(&p->waiting))
-		tm_read_ahead(lane, block);
+		tm_read_ahead(lane, block, fresh);
 	return result;
 }
 

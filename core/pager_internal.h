@@ -14,6 +14,7 @@
 #ifndef TM_CORE_PAGER_INTERNAL_H
 #define TM_CORE_PAGER_INTERNAL_H
 
+#include "core/around.h"
 #include "core/blockmap.h"
 #include "core/frame.h"
 #include "core/ledger.h"
@@ -97,6 +98,15 @@ struct tm_zone {
 	struct tm_prefetch prefetch;
 } __attribute__((aligned(64)));
 
+/* Parts of the address space that differ in how much comes around a fault. */
+#define TM_AREA_SHIFT 12 /* log2 of its blocks */
+#define TM_AREAS 64
+
+struct tm_area {
+	struct tm_lock lock;
+	struct tm_around around;
+} __attribute__((aligned(64)));
+
 struct tm_pager {
 	struct tm_pager_config config;
 	const struct tm_pager_ops *ops;
@@ -115,6 +125,9 @@ struct tm_pager {
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_zone zone[TM_ZONES];
+	struct tm_area area[TM_AREAS];
+	u32 around_max; /* log2 of the blocks; 0: nothing comes around a fault
+			 */
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 
@@ -128,8 +141,8 @@ struct tm_ref {
 static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 				   struct tm_block *e)
 {
-	/* 64 neighbours share a shard, so that they can leave together */
-	u64 hash = (block >> 6) * 0x9e3779b97f4a7c15ULL >> 32;
+	/* neighbours of a run share a shard, and a leaf of the map */
+	u64 hash = block / TM_RUN_BLOCKS * 0x9e3779b97f4a7c15ULL >> 32;
 
 	return (struct tm_ref){block, e, &p->shard[hash & (p->nr_shards - 1)]};
 }
@@ -137,6 +150,12 @@ static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 static inline struct tm_ref tm_ref_find(struct tm_pager *p, u64 block)
 {
 	return tm_ref(p, block, tm_blockmap_find(&p->map, block));
+}
+
+/* The @i-th block after this one, of the same run. */
+static inline struct tm_ref tm_ref_neighbour(const struct tm_ref *b, u32 i)
+{
+	return (struct tm_ref){b->block + i, b->e + i, b->shard};
 }
 
 static inline struct tm_frame *tm_ref_frame(struct tm_pager *p,
@@ -224,8 +243,36 @@ void tm_queue_expire(struct tm_lane *lane, u64 ns);
 
 /* pager_ahead.c */
 
-/** tm_read_ahead() - the fault on @block may be part of a stream */
-void tm_read_ahead(struct tm_lane *lane, u64 block);
+/**
+ * tm_read_ahead() - have ready what is needed next after a fault on @block
+ * @fresh: it was the block's first ever
+ */
+void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh);
+
+/** tm_probe_ended() - the block that was left unmapped was used, or was not */
+void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
+
+/* pager_run.c */
+
+/**
+ * tm_run_map() - neighbours whose bytes are here, and which are MAPPING now,
+ * become mapped, with one call if possible
+ * @frame: of each from @first on
+ */
+void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
+		const u32 *frame, u32 nr);
+
+/** tm_run_fetched() - map the first of @nr neighbours that came together, and
+ * all those behind it that may be mapped with it; returns how many are settled,
+ * 0 where nothing is to be gained */
+u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr);
+
+/**
+ * tm_run_rescue() - map the CACHED ones among @nr neighbours
+ * @probe: the one of them to be left, for tm_probe_ended()
+ */
+void tm_run_rescue(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		   u32 probe);
 
 /* pager_evict.c */
 

@@ -321,28 +321,51 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 				: err);
 }
 
+/* How many neighbours from the @i-th on are there whole. */
+static u32 io_run(const struct tm_io *io, const int *err, u32 i)
+{
+	u64 block = io->seg[i].block;
+	u32 nr = 0;
+
+	while (i + nr < io->nr && !err[i + nr] &&
+	       io->seg[i + nr].block == block + nr &&
+	       (!nr || (block + nr) % TM_RUN_BLOCKS))
+		nr++;
+	return nr;
+}
+
 void tm_pager_fetched(struct tm_io *io, int status)
 {
 	struct tm_lane *lane = io->lane;
 	struct tm_pager *p = lane->pager;
-	u32 i;
+	int err[TM_IO_BLOCKS];
+	struct tm_ref b;
+	u32 i, run;
 
+	count(&lane->fetching, -(int)io->nr);
 	for (i = 0; i < io->nr; i++) {
-		struct tm_ref b = tm_ref_find(p, io->seg[i].block);
-		int err = status;
-
-		count(&lane->fetching, -1);
-		if (!err && !verify(lane, &b))
-			err = -EBADMSG;
-		if (!err) {
-			tm_stats_add(lane->stats, fetched_blocks, 1);
-			print_renew(lane, &b);
-		}
-		fetched_one(lane, &b, err);
+		b = tm_ref_find(p, io->seg[i].block);
+		err[i] = status;
+		if (!err[i] && !verify(lane, &b))
+			err[i] = -EBADMSG;
+		if (err[i])
+			continue;
+		tm_stats_add(lane->stats, fetched_blocks, 1);
+		print_renew(lane, &b);
+	}
+	for (i = 0; i < io->nr; i += run) {
+		b = tm_ref_find(p, io->seg[i].block);
+		run = tm_run_fetched(lane, &b, io_run(io, err, i));
+		if (run)
+			continue;
+		fetched_one(lane, &b, err[i]);
+		run = 1;
 	}
 	if (!status) {
 		tm_stats_add(lane->stats, bytes_in,
 			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->fetch_bytes,
+			       (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->fetch_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
 	}
@@ -392,6 +415,8 @@ void tm_pager_stored(struct tm_io *io, int status)
 		tm_stats_add(lane->stats, stored_blocks, io->nr);
 		tm_stats_add(lane->stats, bytes_out,
 			     (u64)io->nr << p->config.block_shift);
+		tm_hist_record(&lane->stats->store_bytes,
+			       (u64)io->nr << p->config.block_shift);
 		tm_hist_record(&lane->stats->store_ns,
 			       p->ops->now(p->ctx) - io->started_ns);
 	} else {

@@ -55,6 +55,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 	struct tm_stream *s, *end = p->stream + TM_STREAMS, *oldest = p->stream;
 	s64 at, d, stride = 0;
 
+	w->stream = NULL;
 	if (!p->max)
 		return false;
 	p->clock++;
@@ -62,6 +63,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 		if (!stream_has(s, block, &at))
 			continue;
 		s->used = p->clock;
+		w->stream = s;
 		if (at < 0)
 			return false;
 		at = at < (s64)s->size ? (s64)s->size : at + 1;

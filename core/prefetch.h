@@ -41,6 +41,8 @@ struct tm_prefetch {
  *
  * The first is the marker: a fault on it asks for the next window. It is to be
  * fetched but not mapped, where that is possible.
+ *
+ * @stream: NULL when the fault belongs to none
  */
 struct tm_window {
 	u64 first;

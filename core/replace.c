@@ -50,6 +50,11 @@ void tm_replace_remove(struct tm_replace *r, u32 frame)
 	tm_frame_list_remove(r->frame, &r->list[r->frame[frame].list], frame);
 }
 
+bool tm_replace_due(const struct tm_replace *r, u32 frame)
+{
+	return r->list[r->frame[frame].list].tail == frame;
+}
+
 u32 tm_replace_pop(struct tm_replace *r, u8 list)
 {
 	u32 frame = r->list[list].tail;

@@ -54,6 +54,9 @@ void tm_replace_push(struct tm_replace *r, u32 frame, u8 list);
 /** tm_replace_remove() - for policies: out of the list that it is on */
 void tm_replace_remove(struct tm_replace *r, u32 frame);
 
+/** tm_replace_due() - it is the next victim of its list */
+bool tm_replace_due(const struct tm_replace *r, u32 frame);
+
 /** tm_replace_pop() - for policies: from the tail; TM_NO_FRAME if empty */
 u32 tm_replace_pop(struct tm_replace *r, u8 list);
 

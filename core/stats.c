@@ -90,4 +90,6 @@ void tm_stats_merge(struct tm_stats *into, const struct tm_stats *from)
 	hist_merge(&into->fault_ns, &from->fault_ns);
 	hist_merge(&into->fetch_ns, &from->fetch_ns);
 	hist_merge(&into->store_ns, &from->store_ns);
+	hist_merge(&into->fetch_bytes, &from->fetch_bytes);
+	hist_merge(&into->store_bytes, &from->store_bytes);
 }

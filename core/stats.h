@@ -62,9 +62,11 @@ struct tm_stats {
 #define X(name, help) u64 name;
 	TM_STATS_COUNTERS(X)
 #undef X
-	struct tm_hist fault_ns; /* every fault */
-	struct tm_hist fetch_ns; /* request sent to data verified */
-	struct tm_hist store_ns; /* request sent to acknowledged */
+	struct tm_hist fault_ns;    /* every fault */
+	struct tm_hist fetch_ns;    /* request sent to data verified */
+	struct tm_hist store_ns;    /* request sent to acknowledged */
+	struct tm_hist fetch_bytes; /* of each request */
+	struct tm_hist store_bytes;
 };
 
 /** tm_stats_add() - add @n to one counter; only the owning lane may */

@@ -7,9 +7,11 @@
 #ifndef TM_KMOD_COMPAT_H
 #define TM_KMOD_COMPAT_H
 
+#include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/shrinker.h>
+#include <linux/slab.h>
 
 #include "features.h"
 
@@ -35,6 +37,16 @@ static inline void release_fault_lock(struct vm_fault *vmf)
 
 #ifndef HAVE_APPLY_TO_EXISTING
 #define apply_to_existing_page_range apply_to_page_range
+#endif
+
+/* Before, a list_lru had all that it needs for any object from the start. */
+#ifndef HAVE_KMEM_CACHE_ALLOC_LRU
+#define kmem_cache_alloc_lru(cache, lru, gfp) kmem_cache_alloc(cache, gfp)
+#endif
+
+#ifndef HAVE_LIST_LRU_ADD_OBJ
+#define list_lru_add_obj list_lru_add
+#define list_lru_del_obj list_lru_del
 #endif
 
 /*

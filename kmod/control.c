@@ -6,6 +6,8 @@
  * Lock order: control->lock, tm_spaces_lock. Calls that use the space's parts
  * hold tm_spaces_lock, under which they may go.
  */
+#define pr_fmt(fmt) "teramem: " fmt
+
 #include <linux/fs.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
@@ -55,6 +57,16 @@ static int control_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* The caller may have asked for anything, by any name. */
+static int refuse(const char *what, const char *name, int err)
+{
+	if (err)
+		pr_warn_ratelimited("%s space %*pE: refused (error %d)\n", what,
+				    (int)strnlen(name, TM_UAPI_NAME_MAX), name,
+				    -err);
+	return err;
+}
+
 static int control_create(struct tm_control *control, void __user *arg)
 {
 	struct tm_uapi_space config;
@@ -72,7 +84,7 @@ static int control_create(struct tm_control *control, void __user *arg)
 		/* pairs with the acquire in own_space() */
 		smp_store_release(&control->space, space);
 	mutex_unlock(&control->lock);
-	return err;
+	return refuse("create", config.name, err);
 }
 
 static int control_attach(struct tm_control *control, void __user *arg)
@@ -88,7 +100,7 @@ static int control_attach(struct tm_control *control, void __user *arg)
 	mutex_lock(&tm_spaces_lock);
 	err = space->ended ? -ENODEV : tm_space_attach(space, &attach);
 	mutex_unlock(&tm_spaces_lock);
-	return err;
+	return refuse("attach a connection to", space->config.name, err);
 }
 
 static int control_lose(struct tm_control *control, void __user *arg)

@@ -121,12 +121,21 @@ static vm_fault_t insert(struct vm_fault *vmf, struct tm_region *region,
 	return VM_FAULT_NOPAGE;
 }
 
-static void slot_release(struct tm_bucket *bucket, struct tm_slot *slot)
+/* A lane that had to leave it for our sake may have nothing else to take. */
+static void slot_release(struct tm_space *space, struct tm_bucket *bucket,
+			 struct tm_slot *slot)
 {
+	u64 block = slot->block;
+	bool refused;
+
 	spin_lock(&bucket->lock);
 	slot->busy--;
 	slot->awaited = false;
+	refused = slot->refused;
+	slot->refused = false;
 	spin_unlock(&bucket->lock);
+	if (refused)
+		tm_lane_kick(tm_block_lane(space, block));
 }
 
 /* Returns 0 when it is worth looking again. */
@@ -182,7 +191,7 @@ static vm_fault_t tm_fault(struct vm_fault *vmf)
 			slot->mapped = true;
 			spin_unlock(&bucket->lock);
 			ret = insert(vmf, region, slot);
-			slot_release(bucket, slot);
+			slot_release(space, bucket, slot);
 			return ret;
 		}
 		if (xa_load(&space->failed, wait.block)) {
@@ -191,6 +200,8 @@ static vm_fault_t tm_fault(struct vm_fault *vmf)
 		}
 		if (may_drop && (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 			spin_unlock(&bucket->lock);
+			tm_lane_hint(tm_block_lane(space, wait.block),
+				     wait.block);
 			return VM_FAULT_RETRY;
 		}
 		init_completion(&wait.done);

@@ -76,6 +76,7 @@ static void publish(struct tm_space *space, u64 block, u32 frame)
 	bucket->slot = frame;
 	slot->published = (u32)jiffies;
 	slot->awaited = tm_wake_waiters(bucket, block);
+	slot->refused = false;
 	spin_unlock(&bucket->lock);
 }
 
@@ -156,6 +157,7 @@ int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	spin_lock(&bucket->lock);
 	if (slot->busy || (slot->awaited &&
 			   (u32)jiffies - slot->published < AWAITED_JIFFIES)) {
+		slot->refused = true;
 		spin_unlock(&bucket->lock);
 		return -EBUSY;
 	}

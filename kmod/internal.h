@@ -17,7 +17,7 @@
  *   lane->lock, space->lock, bucket->lock, pool->lock: spinlocks, innermost;
  *	nothing sleeps under them
  *
- * region->sem is taken for reading by lanes around what they do with a region
+ * space->sem is taken for reading by lanes around what they do with a region
  * they looked up, and for writing when it is taken away; inside it, as above.
  */
 #ifndef TM_KMOD_INTERNAL_H
@@ -28,6 +28,7 @@
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
@@ -57,11 +58,15 @@
 /* frames that a space always has memory for, once it has been opened */
 #define TM_POOL_FLOOR 16u
 
+/* asked for at one time; what is beyond them is asked for again, later */
+#define TM_HINTS 16
+
 /* A kernel thread that finds nothing to do looks again after this time. */
 #define TM_TICK (HZ / 10)
 
 struct tm_region;
 struct tm_space;
+struct tm_token;
 struct tm_transfer;
 
 /**
@@ -80,6 +85,7 @@ struct tm_pages {
  * @limit: what the pager was told; never more than @total
  * @max: all of the space's local memory; @floor: what pressure leaves
  * @idle_until: do not grow before (jiffies)
+ * @given_back: who waits for memory to be freed
  */
 struct tm_pool {
 	spinlock_t lock;
@@ -90,6 +96,7 @@ struct tm_pool {
 	u32 max;
 	u32 floor;
 	unsigned long idle_until;
+	wait_queue_head_t given_back;
 };
 
 /**
@@ -102,6 +109,7 @@ struct tm_pool {
  * @mapped: some thread has mapped it since it was published
  * @awaited: published for a thread that has not mapped it yet, at @published
  *	(jiffies)
+ * @refused: a lane wanted to take it away, and could not for @busy or @awaited
  */
 struct tm_slot {
 	struct tm_pages *pages;
@@ -112,6 +120,7 @@ struct tm_slot {
 	bool present;
 	bool mapped;
 	bool awaited;
+	bool refused;
 };
 
 /**
@@ -150,8 +159,9 @@ struct tm_discard {
 
 /**
  * struct tm_space_lane - a thread that pages
- * @lock: guards @posts and @discards
+ * @lock: guards @posts, @hints and @discards
  * @kicked: there may be something to do
+ * @hint: @nr_hints blocks that were asked for by who may not wait
  * @failed: transfers to be completed with an error
  * @full: servers that refused an extent or a store; asked again at the next
  *	tick
@@ -166,6 +176,8 @@ struct tm_space_lane {
 
 	spinlock_t lock;
 	struct list_head posts;
+	u64 hint[TM_HINTS];
+	unsigned int nr_hints;
 	struct list_head discards;
 
 	struct tm_link *link[TM_SERVERS_MAX];
@@ -209,6 +221,7 @@ struct tm_server {
  *	under @sem
  * @failed: errno by block: accesses end in SIGBUS
  * @memcg: charged for frames; under @grow_lock
+ * @token: in @tokens, charged there too; see shrink.c
  */
 struct tm_space {
 	struct kref ref;
@@ -248,6 +261,8 @@ struct tm_space {
 	struct mem_cgroup *memcg;
 	struct tm_shrinker shrinker;
 	bool shrinks; /* it is registered */
+	struct list_lru tokens;
+	struct tm_token *token;
 	u64 resident_peak_bytes;
 	u64 remote_peak_bytes;
 
@@ -397,9 +412,26 @@ void tm_pool_put(struct tm_space *space, struct tm_pages *pages);
  */
 void tm_pool_abandon(struct tm_space *space, struct tm_pages *pages);
 void tm_pages_free(struct tm_space *space, struct tm_pages *pages);
+/**
+ * tm_pool_shrink() - do with so many frames less, for a while; how many there
+ * were to free at once
+ */
+u32 tm_pool_shrink(struct tm_space *space, u32 wanted);
 void tm_pool_destroy(struct tm_space *space);
-int tm_pool_shrinker_start(struct tm_space *space);
-void tm_pool_shrinker_stop(struct tm_space *space);
+
+/* shrink.c */
+
+int tm_shrink_init(void);
+void tm_shrink_exit(void);
+/** tm_shrink_start() - before the lanes run */
+int tm_shrink_start(struct tm_space *space);
+/** tm_shrink_stop() - if it was started; before the lanes end */
+void tm_shrink_stop(struct tm_space *space);
+/**
+ * tm_shrink_charge() - space->memcg may ask for memory from now on, no other
+ * does; 0 or -ENOMEM. grow_lock is held
+ */
+int tm_shrink_charge(struct tm_space *space);
 
 /* age.c */
 
@@ -416,6 +448,8 @@ void tm_lane_kick(struct tm_space_lane *lane);
 void tm_lane_post(struct tm_space_lane *lane, struct tm_wait *wait);
 /** tm_lane_unpost() - the thread does not wait any more */
 void tm_lane_unpost(struct tm_space_lane *lane, struct tm_wait *wait);
+/** tm_lane_hint() - bring a block in for who does not wait but comes again */
+void tm_lane_hint(struct tm_space_lane *lane, u64 block);
 /**
  * tm_region_discard() - forget blocks, wait until none is mapped
  * @killable: -EINTR by a fatal signal; it is done all the same

@@ -42,6 +42,32 @@ void tm_lane_unpost(struct tm_space_lane *lane, struct tm_wait *wait)
 	spin_unlock(&lane->lock);
 }
 
+void tm_lane_hint(struct tm_space_lane *lane, u64 block)
+{
+	spin_lock(&lane->lock);
+	if (lane->nr_hints < TM_HINTS)
+		lane->hint[lane->nr_hints++] = block;
+	spin_unlock(&lane->lock);
+	tm_lane_kick(lane);
+}
+
+static unsigned int take_hints(struct tm_space_lane *lane)
+{
+	u64 hint[TM_HINTS];
+	unsigned int i, nr;
+
+	if (!READ_ONCE(lane->nr_hints))
+		return 0;
+	spin_lock(&lane->lock);
+	nr = lane->nr_hints;
+	memcpy(hint, lane->hint, nr * sizeof(*hint));
+	lane->nr_hints = 0;
+	spin_unlock(&lane->lock);
+	for (i = 0; i < nr; i++)
+		tm_pager_fault(lane->pager, hint[i], false, ktime_get_ns());
+	return nr;
+}
+
 static unsigned int take_posts(struct tm_space_lane *lane)
 {
 	struct tm_wait *wait;
@@ -175,6 +201,7 @@ static int lane_main(void *arg)
 		/* what comes from here on kicks again */
 		smp_store_mb(lane->kicked, false);
 		nr = take_posts(lane);
+		nr += take_hints(lane);
 		tm_pool_grow(lane->space);
 		nr += process_links(lane, false);
 		nr += discard_step(lane);

@@ -85,10 +85,12 @@ void tm_link_destroy(struct tm_link *link);
 /**
  * tm_link_attach() - from now on over this socket
  *
- * Any process context; takes its own reference of the socket's file. Returns 0
- * or an error of struct tm_uapi_attach; then nothing changed.
+ * Any process context; takes its own reference of the socket's file. The server
+ * said that its extents have @extent_bytes, always the same. Returns 0 or an
+ * error of struct tm_uapi_attach; then nothing changed.
  */
-int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch);
+int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch,
+		   u64 extent_bytes);
 
 /** tm_link_lose() - the server is given up; any process context */
 void tm_link_lose(struct tm_link *link, int err);

@@ -27,6 +27,7 @@
  * @newest_epoch: of all sockets that were ever attached; under @lock
  * @incoming: a socket to go on with; under @lock
  * @lose_err: the agent gave the server up; under @lock
+ * @extent_bytes: of the server; written under @lock before there is a socket
  * @attached: @incoming or @sock works; written under @lock
  * @lost: for good
  * @event: something happened on the socket, or was handed over
@@ -42,6 +43,7 @@ struct tm_link {
 	u32 newest_epoch;
 	struct socket *incoming;
 	int lose_err;
+	u64 extent_bytes;
 	bool attached;
 	bool lost;
 	bool event;

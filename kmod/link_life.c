@@ -39,7 +39,8 @@ static void socket_hook(struct file *file, wait_queue_head_t *head,
 	add_wait_queue(head, &link->wait);
 }
 
-int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch)
+int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch,
+		   u64 extent_bytes)
 {
 	int err = 0;
 
@@ -58,6 +59,7 @@ int tm_link_attach(struct tm_link *link, struct socket *sock, u32 epoch)
 		get_file(sock->file);
 		link->incoming = sock;
 		link->newest_epoch = epoch;
+		link->extent_bytes = extent_bytes;
 		WRITE_ONCE(link->attached, true);
 		WRITE_ONCE(link->event, true);
 	}

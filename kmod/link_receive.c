@@ -76,6 +76,11 @@ static int take(struct tm_link *link, size_t bytes, const char **why)
 	call = tm_calls_reply(&link->calls, &link->rx_header, &msg, why);
 	if (!call)
 		return -EPROTO;
+	if (msg.type == TM_WIRE_RESERVE && !msg.status &&
+	    msg.argument != link->extent_bytes) {
+		*why = "an extent of another size than it said";
+		return -EPROTO;
+	}
 	accept_reply(link, call, &msg);
 	return 0;
 }

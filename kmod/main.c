@@ -165,9 +165,13 @@ static int __init tm_init(void)
 	int err;
 
 	tm_sysfs_init();
+	err = tm_shrink_init();
+	if (err)
+		return err;
 	mount = kern_mount(&fs_type);
-	if (IS_ERR(mount))
-		return PTR_ERR(mount);
+	err = PTR_ERR_OR_ZERO(mount);
+	if (err)
+		goto err_shrink;
 	err = class_register(&teramem_class);
 	if (err)
 		goto err_mount;
@@ -194,6 +198,8 @@ err_class:
 	class_unregister(&teramem_class);
 err_mount:
 	kern_unmount(mount);
+err_shrink:
+	tm_shrink_exit();
 	return err;
 }
 module_init(tm_init);
@@ -206,6 +212,7 @@ static void __exit tm_exit(void)
 	unregister_chrdev_region(first_dev, TM_MINORS);
 	class_unregister(&teramem_class);
 	kern_unmount(mount);
+	tm_shrink_exit();
 	xa_destroy(&spaces);
 }
 module_exit(tm_exit);

@@ -3,7 +3,7 @@
  * The pool: memory for frames, charged to the program's memory cgroup. It grows
  * as the pager is about to need more, up to the space's local memory; what
  * cannot be had makes the pager evict sooner and fails no access. It shrinks
- * when the machine is short of memory.
+ * when memory is short; see shrink.c.
  *
  * The pager may use as many frames as there is memory for, so a frame that it
  * has taken always finds some. Lanes may be in the midst of taking one by an
@@ -20,9 +20,9 @@
 /* after an allocation failed, and after pressure from outside */
 #define RETRY_JIFFIES (HZ / 10)
 #define PRESSURE_JIFFIES (5 * HZ)
-/* Blocks are dear to get back: other caches shall go first. */
-#define SHRINK_SEEKS (16 * DEFAULT_SEEKS)
 
+/* What cannot be had is told, and no program is killed for it. */
+#define OPEN_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 #define GROW_GFP (GFP_NOIO | __GFP_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 
 void tm_pages_free(struct tm_space *space, struct tm_pages *pages)
@@ -97,12 +97,13 @@ int tm_pool_open(struct tm_space *space)
 {
 	struct tm_pool *pool = &space->pool;
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(current->mm);
-	int err = 0;
+	int err;
 
 	mutex_lock(&space->grow_lock);
 	swap(space->memcg, memcg);
+	err = tm_shrink_charge(space);
 	while (pool->total < pool->floor && !err)
-		if (!grow_one(space, GFP_KERNEL_ACCOUNT | __GFP_NOWARN))
+		if (!grow_one(space, OPEN_GFP))
 			err = -ENOMEM;
 	mutex_unlock(&space->grow_lock);
 	mem_cgroup_put(memcg);
@@ -176,8 +177,10 @@ void tm_pool_put(struct tm_space *space, struct tm_pages *pages)
 		pool->nr_free++;
 	}
 	spin_unlock(&pool->lock);
-	if (surplus)
-		tm_pages_free(space, pages);
+	if (!surplus)
+		return;
+	tm_pages_free(space, pages);
+	wake_up(&pool->given_back);
 }
 
 void tm_pool_abandon(struct tm_space *space, struct tm_pages *pages)
@@ -192,49 +195,16 @@ void tm_pool_abandon(struct tm_space *space, struct tm_pages *pages)
 	tm_pages_free(space, pages);
 }
 
-void tm_pool_destroy(struct tm_space *space)
+u32 tm_pool_shrink(struct tm_space *space, u32 wanted)
 {
-	struct tm_pages *pages;
-
-	while ((pages = space->pool.free)) {
-		space->pool.free = pages->next;
-		tm_pages_free(space, pages);
-	}
-	mem_cgroup_put(space->memcg);
-}
-
-static unsigned long shrink_count(struct shrinker *shrinker,
-				  struct shrink_control *sc)
-{
-	struct tm_space *space =
-		tm_shrinker_owner(shrinker, struct tm_space, shrinker);
-	u32 limit = READ_ONCE(space->pool.limit);
-
-	if (limit <= space->pool.floor)
-		return SHRINK_EMPTY;
-	return (unsigned long)(limit - space->pool.floor) << space->page_order;
-}
-
-/*
- * Lower the limit, free what is free; for the rest lanes evict. Nothing waits
- * here: what would be waited for may need memory.
- */
-static unsigned long shrink_scan(struct shrinker *shrinker,
-				 struct shrink_control *sc)
-{
-	struct tm_space *space =
-		tm_shrinker_owner(shrinker, struct tm_space, shrinker);
 	struct tm_pool *pool = &space->pool;
 	u32 used = frames_used(space), nr = 0;
 	struct tm_pages *pages, *gone = NULL;
-	unsigned long wanted;
 
-	wanted = max(sc->nr_to_scan >> space->page_order, 1ul);
 	spin_lock(&pool->lock);
 	if (pool->limit > pool->floor)
 		limit_set(space,
-			  pool->limit - min_t(unsigned long, wanted,
-					      pool->limit - pool->floor));
+			  pool->limit - min(wanted, pool->limit - pool->floor));
 	while (pool->free && nr < wanted &&
 	       pool->total > max(pool->limit, used)) {
 		pages = pool->free;
@@ -251,48 +221,16 @@ static unsigned long shrink_scan(struct shrinker *shrinker,
 		gone = pages->next;
 		tm_pages_free(space, pages);
 	}
-	tm_lane_kick(space->lane[0]);
-	return nr ? (unsigned long)nr << space->page_order : SHRINK_STOP;
+	return nr;
 }
 
-#ifdef HAVE_SHRINKER_ALLOC
-int tm_pool_shrinker_start(struct tm_space *space)
+void tm_pool_destroy(struct tm_space *space)
 {
-	struct shrinker *shrinker =
-		shrinker_alloc(0, "teramem:%s", space->config.name);
+	struct tm_pages *pages;
 
-	if (!shrinker)
-		return -ENOMEM;
-	shrinker->count_objects = shrink_count;
-	shrinker->scan_objects = shrink_scan;
-	shrinker->seeks = SHRINK_SEEKS;
-	shrinker->private_data = space;
-	space->shrinker.shrinker = shrinker;
-	shrinker_register(shrinker);
-	return 0;
+	while ((pages = space->pool.free)) {
+		space->pool.free = pages->next;
+		tm_pages_free(space, pages);
+	}
+	mem_cgroup_put(space->memcg);
 }
-
-void tm_pool_shrinker_stop(struct tm_space *space)
-{
-	shrinker_free(space->shrinker.shrinker);
-}
-#else
-int tm_pool_shrinker_start(struct tm_space *space)
-{
-	struct shrinker *shrinker = &space->shrinker.shrinker;
-
-	shrinker->count_objects = shrink_count;
-	shrinker->scan_objects = shrink_scan;
-	shrinker->seeks = SHRINK_SEEKS;
-#ifdef HAVE_SHRINKER_NAME
-	return register_shrinker(shrinker, "teramem:%s", space->config.name);
-#else
-	return register_shrinker(shrinker);
-#endif
-}
-
-void tm_pool_shrinker_stop(struct tm_space *space)
-{
-	unregister_shrinker(&space->shrinker.shrinker);
-}
-#endif

@@ -24,7 +24,7 @@
 /* Bytes under way per lane, and blocks: what keeps a fast network busy. */
 #define DEPTH_BYTES (4u << 20)
 #define DEPTH_MIN 8u
-#define DEPTH_MAX 64u
+#define DEPTH_MAX 256u
 #define FRAMES_MIN 8
 #define TIME_MAX_MS (24 * 3600 * 1000)
 
@@ -46,6 +46,12 @@ static bool time_valid(u32 ms)
 	return ms && ms <= TIME_MAX_MS;
 }
 
+static bool around_valid(u64 around, u32 block)
+{
+	return !around || (is_power_of_2(around) && around >= block &&
+			   around / block <= TM_RUN_BLOCKS);
+}
+
 static bool config_valid(const struct tm_uapi_space *c)
 {
 	return c->version == TM_UAPI_VERSION && name_valid(c->name) &&
@@ -57,10 +63,11 @@ static bool config_valid(const struct tm_uapi_space *c)
 	       c->block_bytes <= 1u << TM_BLOCK_SHIFT_MAX &&
 	       c->io_bytes >= c->block_bytes &&
 	       !(c->io_bytes % c->block_bytes) &&
-	       c->io_bytes <= TM_PROTO_IO_MAX && time_valid(c->timeout_ms) &&
-	       time_valid(c->stall_ms) && c->nr_servers &&
-	       c->nr_servers <= TM_UAPI_SERVERS_MAX && c->nr_lanes &&
-	       c->nr_lanes <= TM_UAPI_LANES_MAX &&
+	       c->io_bytes <= TM_PROTO_IO_MAX &&
+	       around_valid(c->around_bytes, c->block_bytes) &&
+	       time_valid(c->timeout_ms) && time_valid(c->stall_ms) &&
+	       c->nr_servers && c->nr_servers <= TM_UAPI_SERVERS_MAX &&
+	       c->nr_lanes && c->nr_lanes <= TM_UAPI_LANES_MAX &&
 	       c->capacity_bytes >= c->block_bytes &&
 	       c->local_bytes / c->block_bytes >= FRAMES_MIN &&
 	       c->local_bytes / c->block_bytes < TM_NO_FRAME;
@@ -99,6 +106,7 @@ static int pager_create(struct tm_space *space)
 		.io_depth = space->io_depth,
 		.io_bytes = c->io_bytes,
 		.prefetch_blocks = c->readahead_bytes >> space->block_shift,
+		.around_blocks = c->around_bytes >> space->block_shift,
 		.can_cache = true,
 		.stall_ms = c->stall_ms,
 		.replace = c->policy == TM_UAPI_FIFO ? &tm_replace_fifo
@@ -131,8 +139,7 @@ static void space_stop(struct tm_space *space)
 {
 	unsigned int i;
 
-	if (space->shrinks)
-		tm_pool_shrinker_stop(space);
+	tm_shrink_stop(space);
 	for (i = 0; i < space->config.nr_lanes && space->lane[i]; i++)
 		tm_lane_stop(space->lane[i]);
 	for (i = 0; i < space->config.nr_lanes && space->lane[i]; i++)
@@ -159,10 +166,7 @@ static int space_start(struct tm_space *space)
 	for (i = 0; i < space->config.nr_lanes && !err; i++)
 		err = tm_lane_create(space, i);
 	if (!err)
-		err = tm_pool_shrinker_start(space);
-	if (err)
-		return err;
-	space->shrinks = true;
+		err = tm_shrink_start(space);
 	for (i = 0; i < space->config.nr_lanes && !err; i++)
 		err = tm_lane_start(space->lane[i]);
 	return err;
@@ -197,6 +201,7 @@ static struct tm_space *space_alloc(const struct tm_uapi_space *config)
 	xa_init(&space->failed);
 	mutex_init(&space->grow_lock);
 	spin_lock_init(&space->pool.lock);
+	init_waitqueue_head(&space->pool.given_back);
 	space->pool.max = frames;
 	space->pool.floor = min_t(u64, frames, TM_POOL_FLOOR);
 	space->pool.idle_until = jiffies;
@@ -338,7 +343,7 @@ int tm_space_attach(struct tm_space *space, const struct tm_uapi_attach *a)
 	if (!sock)
 		return err;
 	err = tm_link_attach(space->lane[a->channel]->link[a->server], sock,
-			     a->epoch);
+			     a->epoch, a->extent_bytes);
 	sockfd_put(sock);
 	if (err)
 		return err;

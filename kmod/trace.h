@@ -12,22 +12,36 @@
 
 /* clang-format off */
 
-/* a thread of the program is about to wait for a block */
-TRACE_EVENT(tm_fault,
-	TP_PROTO(const char *space, u64 block, bool write),
-	TP_ARGS(space, block, write),
+DECLARE_EVENT_CLASS(tm_block,
+	TP_PROTO(const char *space, u64 block, int how),
+	TP_ARGS(space, block, how),
 	TP_STRUCT__entry(
 		__array(char, space, TM_UAPI_NAME_MAX)
 		__field(u64, block)
-		__field(bool, write)
+		__field(int, how)
 	),
 	TP_fast_assign(
 		strscpy(__entry->space, space, TM_UAPI_NAME_MAX);
 		__entry->block = block;
-		__entry->write = write;
+		__entry->how = how;
 	),
 	TP_printk("space=%s block=%llu %s", __entry->space, __entry->block,
-		  __entry->write ? "write" : "read")
+		  __entry->how ? "write" : "read")
+);
+
+/* a thread of the program is about to wait for a block */
+DEFINE_EVENT(tm_block, tm_fault,
+	TP_PROTO(const char *space, u64 block, int how),
+	TP_ARGS(space, block, how)
+);
+
+/* a block was taken out of the program's page tables */
+DEFINE_EVENT_PRINT(tm_block, tm_evict,
+	TP_PROTO(const char *space, u64 block, int how),
+	TP_ARGS(space, block, how),
+	TP_printk("space=%s block=%llu %s", __entry->space, __entry->block,
+		  __entry->how < 0 ? "pinned" :
+		  __entry->how ? "dirty" : "clean")
 );
 
 DECLARE_EVENT_CLASS(tm_transfer,
@@ -58,25 +72,6 @@ DEFINE_EVENT(tm_transfer, tm_fetch,
 DEFINE_EVENT(tm_transfer, tm_store,
 	TP_PROTO(const char *space, u64 block, u32 nr, u32 server),
 	TP_ARGS(space, block, nr, server)
-);
-
-/* a block was taken out of the program's page tables */
-TRACE_EVENT(tm_evict,
-	TP_PROTO(const char *space, u64 block, int result),
-	TP_ARGS(space, block, result),
-	TP_STRUCT__entry(
-		__array(char, space, TM_UAPI_NAME_MAX)
-		__field(u64, block)
-		__field(int, result)
-	),
-	TP_fast_assign(
-		strscpy(__entry->space, space, TM_UAPI_NAME_MAX);
-		__entry->block = block;
-		__entry->result = result;
-	),
-	TP_printk("space=%s block=%llu %s", __entry->space, __entry->block,
-		  __entry->result < 0 ? "pinned" :
-		  __entry->result ? "dirty" : "clean")
 );
 
 /* clang-format on */

@@ -149,7 +149,9 @@ static const char usage[] =
 	"module,\n"
 	"                      root only), or auto: kmod where it can be "
 	"(uffd)\n"
-	"  --block=SIZE        unit of paging, 4K to 2M (256K)\n"
+	"  --block=SIZE        unit of paging, 4K to 2M, or auto: 16K, and as "
+	"much\n"
+	"                      at a time as the program uses (256K)\n"
 	"  --policy=NAME       replacement: lru or fifo (lru)\n"
 	"  --placement=NAME    on the servers: simple or rr (simple)\n"
 	"  --prefetch=SIZE     read ahead at most so much; 0: never (4M)\n"
@@ -197,6 +199,15 @@ static int choose_engine(const char *text, enum tm_engine_kind *engine)
 			     "unknown (use uffd, kmod or auto)");
 }
 
+static int parse_block(const char *arg, struct tm_map *map)
+{
+	map->block_auto = !strcmp(arg, "auto");
+	map->block_bytes = TM_MAP_AUTO_BLOCK;
+	return map->block_auto
+		       ? 0
+		       : tm_option_size("block", arg, &map->block_bytes);
+}
+
 static int parse_one(int key, const char *arg, struct tm_run_options *o)
 {
 	struct tm_map *map = &o->map;
@@ -209,7 +220,7 @@ static int parse_one(int key, const char *arg, struct tm_run_options *o)
 	case OPT_LOCAL:
 		return tm_option_size("local", arg, &map->local_bytes);
 	case OPT_BLOCK:
-		return tm_option_size("block", arg, &map->block_bytes);
+		return parse_block(arg, map);
 	case OPT_PREFETCH:
 		return tm_option_size("prefetch", arg, &map->prefetch_bytes);
 	case OPT_POLICY:

@@ -28,6 +28,7 @@ static void print_json(const struct tm_map *map,
 	ADD("size_bytes", map->size_bytes);
 	ADD("local_bytes", map->local_bytes);
 	ADD("block_bytes", map->block_bytes);
+	ADD("block_auto", map->block_auto);
 	ADD("resident_bytes", totals->gauges.resident_bytes);
 	ADD("remote_bytes", totals->gauges.remote_bytes);
 	ADD("remote_peak_bytes", totals->gauges.remote_peak_bytes);
@@ -57,8 +58,8 @@ static void print_text(const struct tm_map *map,
 #define SIZE(i, bytes) tm_size_format(bytes, text[i], sizeof(text[i]))
 	printf("job %" PRIu64 ": %s remote, %s local, blocks of %s, %s, %s\n",
 	       map->job, SIZE(0, map->size_bytes), SIZE(1, map->local_bytes),
-	       SIZE(2, map->block_bytes), map->fifo ? "fifo" : "lru",
-	       map->rr ? "rr" : "simple");
+	       map->block_auto ? "auto" : SIZE(2, map->block_bytes),
+	       map->fifo ? "fifo" : "lru", map->rr ? "rr" : "simple");
 	for (i = 0; i < map->nr_servers; i++)
 		printf("  server   %s, %s\n", map->server[i].address,
 		       SIZE(0, map->server[i].capacity_bytes));

@@ -119,6 +119,7 @@ static struct json_object *config_json(const struct tm_run_options *o,
 	add_u64(config, "size_bytes", map->size_bytes);
 	add_u64(config, "local_bytes", map->local_bytes);
 	add_u64(config, "block_bytes", map->block_bytes);
+	add_u64(config, "block_auto", map->block_auto);
 	add_u64(config, "prefetch_bytes", map->prefetch_bytes);
 	add_u64(config, "timeout_s", map->timeout_s);
 	add_text(config, "policy", map->fifo ? "fifo" : "lru");

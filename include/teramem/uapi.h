@@ -42,6 +42,8 @@ enum tm_uapi_placement { TM_UAPI_SIMPLE = 0, TM_UAPI_ROUND_ROBIN = 1 };
  * @block_bytes: 4 KiB..2 MiB, a power of two
  * @io_bytes: largest request, a multiple of the block or one block
  * @readahead_bytes: most that is fetched ahead of a stream; 0: none
+ * @around_bytes: most that is brought around a fault that is part of no stream,
+ *	a power of two of blocks up to 64; 0: the block only
  * @timeout_ms: a server without a sign of life for this long is lost
  * @stall_ms: a fault that finds no room for this long fails
  * @nr_servers: 1..TM_UAPI_SERVERS_MAX
@@ -70,7 +72,8 @@ struct tm_uapi_space {
 	__u64 capacity_bytes;
 	__u64 local_bytes;
 	char name[TM_UAPI_NAME_MAX];
-	__u64 reserved[4];
+	__u64 around_bytes;
+	__u64 reserved[3];
 };
 
 /**

@@ -132,8 +132,9 @@ static int make_map(struct tm_job_request *r, struct tm_map *map)
 		.job = r->leader,
 		.local_bytes = map->local_bytes,
 		.size_bytes = tm_whole_extents(conf->size_bytes),
-		.block_bytes =
-			conf->block_bytes ? conf->block_bytes : BLOCK_BYTES,
+		.block_bytes = conf->block_bytes ? conf->block_bytes
+						 : TM_MAP_AUTO_BLOCK,
+		.block_auto = !conf->block_bytes,
 		.prefetch_bytes = conf->prefetch_bytes,
 		.timeout_s = (unsigned int)conf->timeout_s,
 		.fifo = conf->policy,

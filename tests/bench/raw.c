@@ -128,7 +128,7 @@ static double blocking_loop(bool tcp, uint32_t block, unsigned int depth,
 static void report(const char *name, double rate, double cpu_s_per_gb,
 		   const struct tm_hist *hist)
 {
-	printf("\"%s\": {\"gb_s\": %.3f, \"cpu_s_per_gb\": %.3f, "
+	printf("\"%s\": {\"gb_s\": %.5f, \"cpu_s_per_gb\": %.3f, "
 	       "\"p50_us\": %.1f, \"p99_us\": %.1f}",
 	       name, rate / 1e9, cpu_s_per_gb,
 	       tm_hist_percentile(hist, 500) / 1e3,

@@ -36,7 +36,7 @@ sorts() {
 # matrix OPTION...: sorts with every block size, policy and placement
 matrix() {
 	local block policy placement
-	for block in 4K 16K 64K 256K 1M 2M; do
+	for block in 4K 16K 64K 256K 1M 2M auto; do
 		for policy in lru fifo; do
 			for placement in simple rr; do
 				sorts "$block $policy $placement" "$@" --block=$block \

@@ -262,6 +262,10 @@ static bool reply(struct connection *c, struct tm_msg *msg)
 	case PEER_SHORTER:
 		msg->length -= msg->length ? 64 : 0;
 		break;
+	case PEER_EXTENT:
+		if (msg->type == TM_WIRE_RESERVE)
+			msg->argument *= 2;
+		break;
 	case PEER_TWICE:
 		if (!send_msg(c, msg, data))
 			return false;

@@ -35,6 +35,7 @@ enum peer_lie {
 	PEER_EPOCH,
 	PEER_LONGER,
 	PEER_SHORTER,
+	PEER_EXTENT, /* twice as long as it said */
 	PEER_TWICE,
 	PEER_REQUEST, /* a request instead of a reply */
 	PEER_STATUS,

@@ -48,6 +48,10 @@ TERAMALLOC_LANES=2 page "2M, two lanes" --size=$((320 * m)) --pattern=seq \
 map 16K 8M lru rr
 TERAMALLOC_LANES=3 page "16K, random, three lanes" --size=$((96 * m)) \
 	--pattern=random --threads=4 --passes=1 --discard
+map auto 8M lru rr
+TERAMALLOC_LANES=2 page "auto, hot and cold, 4 threads, two lanes" \
+	--size=$((96 * m)) --pattern=hot --threads=4 --discard
+page "auto, strided" --size=$((96 * m)) --pattern=stride --passes=1
 cd "$TMP" && map 64K 16M lru simple
 out=$(TERAMEM_JOB_MAP=$TMP/map timeout 500 "$BUILD/tests/paging/calls" 2>&1)
 status=$?

@@ -11,7 +11,7 @@ requires jq
 requires_paging
 
 for mechanism in move copy; do
-	for block in 4K 256K; do
+	for block in 4K 256K auto; do
 		TERAMALLOC_MECHANISM=$mechanism TERAMALLOC_THRESHOLD=64K \
 			"$TERAMEM" run --size=1G --local=4M --block=$block \
 			--mmap --stats="$TMP/stats" -- "$calls" \

@@ -60,7 +60,10 @@ static void draw_servers(struct sim_config *c)
 	}
 }
 
-/* Small ones contend most; large ones have shards; sparse ones many leaves. */
+/*
+ * Small ones contend most; large ones have shards; sparse ones many leaves;
+ * streams make runs.
+ */
 static void draw_blocks(struct sim_config *c)
 {
 	struct tm_pager_config *p = &c->pager;
@@ -77,6 +80,14 @@ static void draw_blocks(struct sim_config *c)
 		c->gap = 125;
 		c->nr_used = between(most / 2, most);
 		p->nr_frames = between(4, 40);
+		break;
+	case 2:
+	case 3:
+		c->streams = true;
+		c->extent_slots = SIM_EXTENT_SLOTS_MAX;
+		most = c->extent_slots * SIM_EXTENTS_MAX / 2;
+		c->nr_used = between(most / 4, most);
+		p->nr_frames = between(c->nr_used / 4, c->nr_used / 2);
 		break;
 	default:
 		c->nr_used = between(16, most < 400 ? most : 400);
@@ -115,8 +126,14 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	p->nr_lanes = between(1, SIM_LANES_MAX);
 	p->io_depth = between(1, 32);
 	io_blocks = between(1, 16);
-	p->io_bytes = io_blocks << p->block_shift;
 	p->prefetch_blocks = sim_random(4) ? between(1, 24) : 0;
+	if (c->streams) {
+		p->io_depth = 32;
+		io_blocks = 16;
+		p->prefetch_blocks = between(8, 24);
+	}
+	p->io_bytes = io_blocks << p->block_shift;
+	p->around_blocks = 1u << sim_random(7);
 	p->stall_ms = between(1000, 3000);
 	p->replace = tm_replace_find(sim_random(2) ? "fifo" : "lru");
 	p->place = tm_place_find(sim_random(2) ? "simple" : "rr");
@@ -139,6 +156,7 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->kill = sim_random(4) ? 0 : perhaps(20);
 	c->pin = perhaps(20);
 	c->map_error = sim_random(4) ? 0 : perhaps(5);
+	c->run_ends = perhaps(200);
 	c->limit = perhaps(10);
 	c->discard = perhaps(20);
 	c->no_memory = sim_random(4) ? 0 : perhaps(1000);

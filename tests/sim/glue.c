@@ -149,6 +149,33 @@ static int glue_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	return answer;
 }
 
+/* As far as seed and luck let it: up to the first that cannot. */
+static u32 glue_map_run(void *ctx, struct tm_lane *lane, u64 block,
+			const u32 *frame, u32 nr)
+{
+	u32 i;
+
+	sim.busy = block + sim_random(nr);
+	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
+		if (glue_map(ctx, lane, block + i, frame[i], 0))
+			break;
+	return i;
+}
+
+static u32 glue_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
+			  const u32 *frame, u32 nr)
+{
+	u32 i;
+
+	if (sim.config.exact_dirty)
+		return 0;
+	sim.busy = block + sim_random(nr);
+	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
+		if (glue_unmap(ctx, lane, block + i, frame[i]) < 0)
+			break;
+	return i;
+}
+
 static void glue_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
 	struct sim_frame *f;
@@ -275,7 +302,9 @@ const struct tm_pager_ops glue_ops = {
 	.reserve = net_reserve,
 	.release = net_release,
 	.map = glue_map,
+	.map_run = glue_map_run,
 	.unmap = glue_unmap,
+	.unmap_run = glue_unmap_run,
 	.drop = glue_drop,
 	.accessed = glue_accessed,
 	.wake = glue_wake,

@@ -34,6 +34,8 @@ static void thread_redirect(struct sim_thread *t)
 	u64 nr = sim.config.nr_used;
 
 	t->pattern = (unsigned int)sim_random(NR_PATTERNS);
+	if (sim.config.streams && sim_random(8))
+		t->pattern = PATTERN_SEQUENTIAL;
 	t->next = sim_random(nr);
 	t->stride = t->pattern == PATTERN_STRIDE ? (s64)sim_random(9) - 4 : 1;
 }
@@ -258,7 +260,10 @@ bool program_step(void)
 	unsigned int n = sim.config.nr_threads;
 	unsigned int i = (unsigned int)sim_random(n), k;
 	u64 nr_blocks = sim.config.pager.nr_blocks;
-	u64 first = sim_address(&sim.config, sim_random(sim.config.nr_used));
+	/* also what is in the midst of a run */
+	u64 first = sim_random(2) ? sim.busy
+				  : sim_address(&sim.config,
+						sim_random(sim.config.nr_used));
 
 	if (!sim_random(4) && discard_step())
 		return true;

@@ -85,6 +85,8 @@ struct sim_config {
 	unsigned int kill;   /* a server, per 100 ms */
 	unsigned int pin;
 	unsigned int map_error;
+	bool streams;	       /* threads mostly go in order */
+	unsigned int run_ends; /* a run is done only up to a point */
 	unsigned int limit;
 	unsigned int discard;
 	unsigned int no_memory;
@@ -181,6 +183,7 @@ struct sim {
 	u64 room_ns; /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
 	u64 fetches, stores, faults, accesses, failed_accesses; /* counted */
+	u64 busy; /* a block of the last run */
 	struct sim_block block[SIM_BLOCKS_MAX];
 	struct sim_frame frame[SIM_FRAMES_MAX];
 	struct sim_server server[SIM_SERVERS_MAX];

@@ -252,6 +252,14 @@ static void test_save(void **state)
 	assert_memory_equal(&map, back, sizeof(map));
 	assert_int_equal(tm_map_save(path, &map), -EEXIST);
 	assert_int_equal(unlink(path), 0);
+
+	map.block_auto = true;
+	map.block_bytes = TM_MAP_AUTO_BLOCK;
+	map.size_bytes = 3ULL << 30;
+	assert_int_equal(tm_map_save(path, &map), 0);
+	assert_int_equal(tm_map_load(path, back, error, sizeof(error)), 0);
+	assert_memory_equal(&map, back, sizeof(map));
+	assert_int_equal(unlink(path), 0);
 	assert_int_equal(tm_map_load(path, back, error, sizeof(error)),
 			 -ENOENT);
 	assert_string_equal(error, "cannot open it: No such file or directory");

@@ -187,6 +187,7 @@ static void lru_many_shards(void **state)
 	c.nr_lanes = 3;
 	c.nr_frames = 300;
 	c.prefetch_blocks = 8;
+	c.around_blocks = 16;
 	c.replace = &tm_replace_lru;
 	c.place = &tm_place_rr;
 	run_lanes(c, 2);

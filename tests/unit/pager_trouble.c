@@ -430,6 +430,7 @@ static void fault_within_map_and_unmap(void **state)
 	nested = w = w_create(c);
 	w->ops.map = nested_map;
 	w->ops.unmap = nested_unmap;
+	w->ops.unmap_run = NULL;
 	nested_what = 1;
 	fault(w, 0, true);
 	assert_int_equal(nested_what, 0);

@@ -101,6 +101,8 @@ static void merge_adds_all(void **state)
 	tm_hist_record(&a->fault_ns, 100);
 	tm_hist_record(&b->fault_ns, 1000);
 	tm_hist_record(&b->store_ns, 5);
+	tm_hist_record(&b->fetch_bytes, 6);
+	tm_hist_record(&b->store_bytes, 7);
 	tm_stats_merge(a, b);
 	assert_int_equal(a->faults, 7);
 	assert_int_equal(a->reconnects, 1);
@@ -108,6 +110,8 @@ static void merge_adds_all(void **state)
 	assert_int_equal(a->fault_ns.sum, 1100);
 	assert_int_equal(a->fault_ns.max, 1000);
 	assert_int_equal(a->store_ns.count, 1);
+	assert_int_equal(a->fetch_bytes.sum, 6);
+	assert_int_equal(a->store_bytes.sum, 7);
 	assert_int_equal(a->fetch_ns.count, 0);
 
 	/* No field is forgotten: each word of ones becomes two. */
@@ -117,6 +121,7 @@ static void merge_adds_all(void **state)
 	tm_stats_merge(a, b);
 	tm_stats_merge(a, b);
 	a->fault_ns.max++, a->fetch_ns.max++, a->store_ns.max++;
+	a->fetch_bytes.max++, a->store_bytes.max++;
 	for (word = (u64 *)a; word < (u64 *)(a + 1); word++)
 		assert_int_equal(*word, 2);
 	free(a);

@@ -78,6 +78,7 @@ struct world {
 	bool knows_accessed;
 	bool no_discards; /* too much is under way */
 	u64 released, discards;
+	u64 map_runs, unmap_runs;
 	int last_error;
 	struct tm_pager_ops ops;
 };
@@ -212,6 +213,35 @@ static inline int w_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	return result;
 }
 
+/* Up to the first that cannot, as if one by one. */
+static inline u32 w_map_run(void *ctx, struct tm_lane *lane, u64 block,
+			    const u32 *frame, u32 nr)
+{
+	struct world *w = ctx;
+	u32 i;
+
+	tm_add_return(&w->map_runs, 1);
+	for (i = 0; i < nr; i++)
+		if (w_map(ctx, lane, block + i, frame[i], 0))
+			break;
+	return i;
+}
+
+static inline u32 w_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
+			      const u32 *frame, u32 nr)
+{
+	struct world *w = ctx;
+	u32 i;
+
+	tm_add_return(&w->unmap_runs, 1);
+	if (w->exact_unmap)
+		return 0;
+	for (i = 0; i < nr; i++)
+		if (w_unmap(ctx, lane, block + i, frame[i]) < 0)
+			break;
+	return i;
+}
+
 static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
 	struct world *w = ctx;
@@ -330,7 +360,9 @@ static inline struct world *w_create(struct tm_pager_config config)
 		.reserve = w_reserve,
 		.release = w_release,
 		.map = w_map,
+		.map_run = w_map_run,
 		.unmap = w_unmap,
+		.unmap_run = w_unmap_run,
 		.drop = w_drop,
 		.accessed = w_accessed,
 		.wake = w_wake,

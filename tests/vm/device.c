@@ -150,7 +150,12 @@ static void create_refuses(int fd)
 	BAD_SPACE("no name", *space.name = 0);
 	BAD_SPACE("a path for a name", strcpy(space.name, "../x"));
 	BAD_SPACE("a name without end", memset(space.name, 'a', 32));
-	BAD_SPACE("reserved is used", space.reserved[3] = 1);
+	BAD_SPACE("reserved is used", space.reserved[2] = 1);
+	BAD_SPACE("less than a block around a fault",
+		  space.around_bytes = BLOCK / 2);
+	BAD_SPACE("128 blocks around a fault",
+		  space.around_bytes = BLOCK * 128ull);
+	BAD_SPACE("3 blocks around a fault", space.around_bytes = BLOCK * 3);
 	BAD_SPACE("unknown policy", space.policy = 2);
 	BAD_SPACE("unknown placement", space.placement = 2);
 	BAD_SPACE("block of 2 KiB", space.block_bytes = 2048);

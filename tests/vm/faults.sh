@@ -82,7 +82,7 @@ kill -STOP "$donor" && sleep 2 && kill -CONT "$donor"
 ends "donor stopped and continued" 0
 
 # A module in use stays.
-page --seconds=100
+page --seconds=1000
 for i in {1..20}; do
 	rmmod teramem 2>"$TMP/err" && break
 	sleep 0.1
@@ -141,6 +141,53 @@ for limit in 16M 3M 1M; do
 	[ $limit != 16M ] || assert_eq "$status" 0 "memory.max=$limit: is enough"
 done
 wait_until $((20 * patience)) rmdir $group
+
+# Memory is short everywhere: the space gives some back, and takes it again when
+# that is over.
+# shellcheck disable=SC2317 # wait_until calls these
+bytes() {
+	cat /sys/class/teramem/*/"$1"_bytes
+}
+# shellcheck disable=SC2317
+has_memory() {
+	[ "$(bytes limit)" -gt "$m" ] && [ "$(bytes resident)" -gt "$m" ]
+}
+# shellcheck disable=SC2317
+squeezed() {
+	echo 2 >/proc/sys/vm/drop_caches
+	[ "$(bytes limit)" -lt $((m / 2)) ] &&
+		[ "$(bytes resident)" -lt $((m / 2)) ]
+}
+page --seconds=1000
+assert "it has its local memory" wait_until $((20 * patience)) has_memory
+assert "it gives memory back under pressure" \
+	wait_until $((20 * patience)) squeezed
+assert "and takes it again" wait_until $((20 * patience)) has_memory
+kill -KILL "$program"
+ends "memory short everywhere" 137
+
+# Spaces come and go while somebody tries to unload the module all the time.
+# Where that works, teramem run has a line to say.
+while sleep 0.2; do
+	rmmod teramem 2>/dev/null && echo >>"$TMP/unloaded" && insmod "$MODULE"
+done &
+started_pids+=($!)
+came=0
+for i in {1..8}; do
+	kmod --size=32M --local=512K --block=16K -- \
+		env -u LD_PRELOAD "$PAGETEST" --size=$((2 * m)) --passes=1
+	status=$?
+	[ $status -ne 0 ] || came=$((came + 1))
+	[ $status -eq 0 ] || grep -q '^teramem: ' "$TMP/out" ||
+		not_ok "run $i of spaces that come and go: exit status $status"
+	[ $status -eq 0 ] || note "$(cat "$TMP/out")"
+done
+kill "${started_pids[-1]}"
+wait "${started_pids[-1]}"
+[ -e /sys/module/teramem ] || insmod "$MODULE"
+note "$came of 8 runs; unloaded $(wc -l <"$TMP/unloaded") times"
+assert "spaces come and go while the module is unloaded and loaded" \
+	[ $came -gt 0 ]
 
 # Loaded and unloaded again and again, with and without a run.
 for i in {1..10}; do

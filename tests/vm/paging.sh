@@ -10,19 +10,33 @@
 
 pages "4K, lru, simple, random, 4 threads" --size=32M --local=768K \
 	--block=4K -- --size=$((8 * m)) --pattern=random --threads=4
+pages "8K, fifo, simple, random, 2 threads" --size=16M --local=384K \
+	--block=8K --policy=fifo -- \
+	--size=$((4 * m)) --pattern=random --threads=2 --passes=1
 pages "16K, fifo, rr, random, 4 threads, freed" --size=32M --local=1M \
 	--block=16K --policy=fifo --placement=rr -- \
 	--size=$((12 * m)) --pattern=random --threads=4 --discard
+pages "32K, lru, rr, random, 4 threads" --size=32M --local=1M \
+	--block=32K --placement=rr -- \
+	--size=$((11 * m)) --pattern=random --threads=4 --passes=1
 pages "64K, lru, rr, sequential" --size=64M --local=2M --block=64K \
 	--placement=rr -- --size=$((24 * m)) --pattern=seq
+pages "128K, fifo, rr, sequential" --size=64M --local=2M --block=128K \
+	--policy=fifo --placement=rr -- --size=$((21 * m)) --passes=1
 pages "256K, lru, simple, sequential, 4 threads" --size=64M --local=3M -- \
 	--size=$((32 * m)) --pattern=seq --threads=4 --passes=1
+pages "512K, lru, rr, random, 2 threads" --size=64M --local=4M --block=512K \
+	--placement=rr -- \
+	--size=$((41 * m)) --pattern=random --threads=2 --passes=1 --writes=10
 pages "1M, fifo, simple, sequential, 2 threads" --size=128M --local=9M \
 	--block=1M --policy=fifo -- --size=$((96 * m)) --threads=2 --passes=1
 pages "2M, lru, rr, sequential" --size=256M --local=16M --block=2M \
 	--placement=rr -- --size=$((168 * m)) --passes=1
 pages "without prefetch" --size=64M --local=2M --block=64K --prefetch=0 -- \
 	--size=$((24 * m)) --pattern=seq --passes=1
+
+pages "16 threads, 8 frames" --size=32M --local=512K --block=64K -- \
+	--size=$((6 * m)) --pattern=random --threads=16 --passes=1
 
 # shellcheck disable=SC2016 # for the inner shell
 kmod --size=32M --local=1M --block=16K -- env -u LD_PRELOAD sh -c '
@@ -33,16 +47,19 @@ assert_eq "$?" 0 "two processes"
 assert "two processes: it paged" sound
 note "$(cat "$TMP/out")"
 
-# For this text sort's buffer is about 7 MB, if it may. It goes through it at
-# random: small blocks.
-"$SRC/contrib/make-text" 2 >"$TMP/text"
+# Of its buffer sort uses 1.2 MB for this text. It goes through it at random:
+# small blocks.
+local=$((400 << 10))
+"$SRC/contrib/make-text" 1 | head -n 16000 >"$TMP/text"
 sort -S 32M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/native"
 for policy in lru fifo; do
-	kmod --size=64M --local=2560K --block=4K --policy=$policy -- \
+	kmod --size=64M --local=$local --block=4K --policy=$policy -- \
 		sort -S 32M --parallel=2 -T "$TMP" "$TMP/text" -o "$TMP/paged"
 	assert_eq "$?" 0 "sort, $policy"
 	assert "sort, $policy: as without" cmp "$TMP/native" "$TMP/paged"
 	assert "sort, $policy: it paged" sound
+	assert_eq "$(json "$TMP/stats" ".remote_peak_bytes >= 3 * $local")" \
+		true "sort, $policy: with a third of its memory"
 	note "$(cat "$TMP/out")"
 	rm -f "$TMP/paged"
 done

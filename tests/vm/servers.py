@@ -122,6 +122,11 @@ def program(requests, results):
     os._exit(0)
 
 
+def space_settings(name):
+    return SPACE.pack(1, 0, 0, 0, 0, BLOCK, 1 << 20, 0, 20000, 60000, 1, 1, 1,
+                      BLOCK * BLOCKS, BLOCK * LOCAL, name.encode())
+
+
 class Space:
     """With one server, one lane, and a program on it."""
 
@@ -130,9 +135,7 @@ class Space:
         self.epoch = 0
         self.server = None
         self.fd = os.open(CONTROL, os.O_RDWR | os.O_NONBLOCK)
-        fcntl.ioctl(self.fd, IOC_CREATE, SPACE.pack(
-            1, 0, 0, 0, 0, BLOCK, 1 << 20, 0, 20000, 60000, 1, 1, 1,
-            BLOCK * BLOCKS, BLOCK * LOCAL, NAME.encode()))
+        fcntl.ioctl(self.fd, IOC_CREATE, space_settings(NAME))
         self.connect()
         self.requests, self.answers = os.pipe(), os.pipe()
         self.program = fork(self.run_program)
@@ -283,4 +286,5 @@ def main():
     sys.exit(failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -36,8 +36,8 @@
 /* Plain fields that another thread may read or write at the same time. */
 #define tm_load_relaxed(p) READ_ONCE(*(p))
 #define tm_store_relaxed(p, v) WRITE_ONCE(*(p), (v))
-#define tm_load_acquire(p) smp_load_acquire(p)
-#define tm_store_release(p, v) smp_store_release((p), (v))
+#define tm_load_acquire(p) smp_load_acquire(p) /* as the caller says */
+#define tm_store_release(p, v) smp_store_release((p), (v)) /* likewise */
 #define tm_add_return(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
 /* Returns true when *p was old and is now new. */
 #define tm_cas(p, old, new)                                                    \

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a figure is: cases to measure, and views of what was measured."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    One table and one panel of the plot.
+
+    base(result, series, x) gives what values are divided by; inverse: what
+    divides them by. Bars and brackets show the least and the greatest sample.
+    """
+
+    title: str
+    metric: str
+    unit: str
+    scale: float = 1
+    base: object = None
+    inverse: bool = False
+    log: bool = False
+
+    def points(self, result, series, x):
+        """(median, least, greatest), or None."""
+        values = result.values(series, x, self.metric)
+        median = result.median(series, x, self.metric)
+        if median is None:
+            return None
+        factor = self.scale
+        if self.base:
+            base = self.base(result, series, x)
+            if not base:
+                return None
+            factor = 1 / base
+        points = [value * factor for value in (median, min(values),
+                                               max(values))]
+        if not self.inverse:
+            return tuple(points)
+        if not all(points):
+            return None
+        return 1 / points[0], 1 / points[2], 1 / points[1]
+
+    def bound(self, result, series, x):
+        """What it took at least, where it was given up; else None."""
+        limit = result.limit(series, x)
+        if self.metric != "s" or limit is None:
+            return None
+        base = self.base(result, series, x) if self.base else 1
+        return limit / base if base else None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """
+    number: the issue's and the original's order; several may share one
+    cases(ways, scale): what to measure
+    needs: commands, and "zram", that must be there
+    rounds: None: those of the scale; 1 where a case repeats by itself
+    default: part of a run that names no figures, except for --smoke
+    """
+
+    name: str
+    number: int
+    title: str
+    x: str
+    cases: object
+    views: tuple
+    needs: tuple = ()
+    rounds: int = None
+    default: bool = True
+
+
+def of_series(metric, series):
+    """A base for views: that series at the same place, or at its only one."""
+    def base(result, _, x):
+        found = result.median(series, x, metric)
+        return found if found is not None else result.median(series, None,
+                                                             metric)
+    return base
+
+
+def best_of_its_own(metric):
+    """A base for views: the greatest median of the series."""
+    def base(result, series, _):
+        medians = [result.median(series, x, metric) for x in result.xs()]
+        return max((m for m in medians if m), default=None)
+    return base

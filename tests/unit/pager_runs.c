@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The pager's runs: neighbours that are mapped, and unmapped, with one call,
+ * and what may come in between.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/program.h"
+
+/* Operations of another lane within a run. */
+static struct world *nested;
+static void (*nested_what)(void);
+
+static void nested_now(void)
+{
+	void (*what)(void) = nested_what;
+
+	nested_what = NULL;
+	if (what)
+		what();
+}
+
+static u32 nested_map_run(void *ctx, struct tm_lane *lane, u64 block,
+			  const u32 *frame, u32 nr)
+{
+	nr = w_map_run(ctx, lane, block, frame, nr);
+	nested_now();
+	return nr;
+}
+
+static u32 nested_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
+			    const u32 *frame, u32 nr)
+{
+	nr = w_unmap_run(ctx, lane, block, frame, nr);
+	nested_now();
+	return nr;
+}
+
+/* 256 blocks far out, and a stream about to come back in windows of 16. */
+static struct world *streaming(const struct tm_replace_ops *replace)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+
+	c.nr_frames = 128;
+	c.nr_lanes = 2;
+	c.io_depth = 64;
+	c.io_bytes = 64 * W_BLOCK;
+	c.prefetch_blocks = 16;
+	c.replace = replace;
+	nested = w = w_create(c);
+	w->ops.map_run = nested_map_run;
+	w->ops.unmap_run = nested_unmap_run;
+	nested_what = NULL;
+	fill(w, 0, 256);
+	fill(w, 1024, 256);
+	return w;
+}
+
+/* As get(), where the other lane may have to fetch it. */
+static u64 get_by_both(struct world *w, u64 block)
+{
+	u64 value;
+
+	while (!w_access(w, block, false, &value)) {
+		assert_false(w_failed(w, block));
+		fault(w, block, false);
+		w_drain(w, 0);
+		w_drain(w, 1);
+	}
+	return value;
+}
+
+static void check(struct world *w)
+{
+	u64 i;
+
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get_by_both(w, i), i + 1000);
+	assert_int_equal(STAT(lost), 0);
+	assert_true(usage(w).used_frames <= 128);
+	w_destroy(w);
+}
+
+static void streams_go_in_runs(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, maps;
+
+	assert_true(w->unmap_runs > 0);
+	assert_true(STAT(evicted) > 4 * w->unmap_runs);
+	w->map_runs = 0;
+	for (i = 0, maps = 0; i < 256; i++)
+		maps -= w->view[i].maps;
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get(w, i), i + 1000);
+	for (i = 0; i < 256; i++)
+		maps += w->view[i].maps;
+	assert_true(w->map_runs > 0);
+	assert_true(maps > 4 * w->map_runs);
+	check(w);
+}
+
+static void fault_both(void)
+{
+	tm_pager_fault(w_lane(nested, 1), 40, true, nested->now);
+	tm_pager_fault(w_lane(nested, 1), 41, false, nested->now);
+}
+
+static void faults_within_runs(void **state)
+{
+	struct world *w = streaming(&tm_replace_fifo);
+	u64 i;
+
+	for (i = 0; i < 40; i++) {
+		get_by_both(w, i);
+		nested_what = fault_both;
+	}
+	check(w);
+	w = streaming(&tm_replace_lru);
+	for (i = 0; i < 256; i++) {
+		nested_what = fault_both;
+		get_by_both(w, i);
+	}
+	check(w);
+}
+
+static void discard_some(void)
+{
+	tm_pager_discard(w_lane(nested, 1), 1024, 512);
+	tm_pager_discard(w_lane(nested, 1), 2048, 512);
+}
+
+/* Of other blocks: who frees those of a run waits until it has ended. */
+static void discards_within_runs(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i;
+
+	w->ops.unmap_run = w_unmap_run;
+	for (i = 0; i < 256; i++) {
+		nested_what = i % 16 ? NULL : discard_some;
+		get_by_both(w, i);
+		if (i % 8 == 0)
+			put(w, 2048 + i, i);
+	}
+	nested_what = NULL;
+	check(w);
+}
+
+static void pinned_within_a_run(void **state)
+{
+	struct world *w = streaming(&tm_replace_fifo);
+	u64 i;
+
+	for (i = 0; i < 64; i++)
+		get(w, i);
+	for (i = 5; i < 64; i += 9)
+		w->view[i].pinned = mapped(w, i);
+	fill(w, 2048, 256);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(mapped(w, i), w->view[i].pinned);
+	assert_true(STAT(evict_pinned) > 0);
+	for (i = 0; i < 64; i++)
+		w->view[i].pinned = false;
+	check(w);
+}
+
+static void map_error_within_a_run(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i;
+
+	/* read ahead, nobody waits for it: it is not mapped, but not lost */
+	for (i = 20; i < 256; i += 24)
+		w->view[i].map_error = -EFAULT;
+	for (i = 0; i < 256; i++) {
+		w->view[i].map_error = 0;
+		assert_int_equal(get(w, i), i + 1000);
+	}
+	check(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(streams_go_in_runs),
+		cmocka_unit_test(faults_within_runs),
+		cmocka_unit_test(discards_within_runs),
+		cmocka_unit_test(pinned_within_a_run),
+		cmocka_unit_test(map_error_within_a_run),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
