@@ -53,6 +53,7 @@ struct tm_mech_state {
 	bool huge;
 	u32 populated; /* slots and frames that have pages */
 	u32 keep;      /* as many may stay so */
+	u32 nr_spare;  /* so that nobody looks for them in vain */
 	struct cursor cursor[TM_LANES_MAX];
 };
 
@@ -72,19 +73,15 @@ static void slot_empty(struct tm_uffd_engine *e, u32 slot)
 /* The next slot in this state, which becomes USED; nr_slots if there is none */
 static u32 slot_take(struct tm_mech_state *s, u32 *cursor, enum slot state)
 {
-	u32 at = *cursor;
-	u8 *found;
+	u32 at = *cursor, round;
 
-	for (int round = 0; round < 2; round++, at = 0) {
-		/* others change it at the same time: only tm_cas() is sure */
-		while (at < s->nr_slots && (found = memchr(s->slot + at, state,
-							   s->nr_slots - at))) {
-			at = (u32)(found - s->slot);
-			if (tm_cas(found, (u8)state, (u8)SLOT_USED)) {
+	for (round = 0; round < 2; round++, at = 0) {
+		for (; at < s->nr_slots; at++) {
+			if (tm_load_relaxed(&s->slot[at]) == state &&
+			    tm_cas(&s->slot[at], (u8)state, (u8)SLOT_USED)) {
 				*cursor = at + 1;
 				return at;
 			}
-			at++;
 		}
 	}
 	return s->nr_slots;
@@ -141,15 +138,33 @@ static int slot_populate(struct tm_uffd_engine *e, u32 slot)
 	return err;
 }
 
+static bool slot_take_spare(struct tm_mech_state *s, unsigned int lane,
+			    u32 *slot)
+{
+	if (!tm_load_relaxed(&s->nr_spare))
+		return false;
+	*slot = slot_take(s, &s->cursor[lane].spare, SLOT_SPARE);
+	if (*slot == s->nr_slots)
+		return false;
+	__atomic_sub_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+static void slot_put_spare(struct tm_mech_state *s, u32 slot)
+{
+	__atomic_add_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
+	tm_store_release(&s->slot[slot], SLOT_SPARE);
+}
+
 /* A slot with pages for a frame that has none; 0 or -errno. */
 static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
 			  u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
-	u32 slot = slot_take(s, &s->cursor[lane].spare, SLOT_SPARE);
+	u32 slot;
 	int err;
 
-	if (slot == s->nr_slots) {
+	if (!slot_take_spare(s, lane, &slot)) {
 		slots_take_empty(s, lane, 1, &slot);
 		err = slot_populate(e, slot);
 		if (err) {
@@ -343,7 +358,7 @@ static void move_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	if (tm_load_relaxed(&s->populated) > tm_load_relaxed(&s->keep))
 		slot_empty(e, slot);
 	else
-		tm_store_release(&s->slot[slot], SLOT_SPARE);
+		slot_put_spare(s, slot);
 }
 
 static void move_trim(struct tm_uffd_engine *e, u32 frames)
@@ -355,8 +370,10 @@ static void move_trim(struct tm_uffd_engine *e, u32 frames)
 		if (tm_load_relaxed(&s->populated) <= frames)
 			return;
 		if (tm_load_relaxed(&s->slot[i]) == SLOT_SPARE &&
-		    tm_cas(&s->slot[i], (u8)SLOT_SPARE, (u8)SLOT_USED))
+		    tm_cas(&s->slot[i], (u8)SLOT_SPARE, (u8)SLOT_USED)) {
+			__atomic_sub_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
 			slot_empty(e, i);
+		}
 	}
 }
 
