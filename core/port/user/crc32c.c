@@ -89,8 +89,10 @@ fold(__m512i x, __m512i distance, __m512i data)
 __attribute__((target(WIDE_TARGET))) static inline __m512i distance(u32 early,
 								    u32 late)
 {
-	return _mm512_set4_epi64((s64)late << 32, (s64)early << 32,
-				 (s64)late << 32, (s64)early << 32);
+	const s64 second = (s64)((u64)late << 32);
+	const s64 first = (s64)((u64)early << 32);
+
+	return _mm512_set4_epi64(second, first, second, first);
 }
 
 /*

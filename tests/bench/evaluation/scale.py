@@ -9,7 +9,7 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 # Units of paging that the figures go through, and what else --block takes; the
 # latter is added wherever blocks are compared.
 BLOCKS = ("4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M", "2M")
-EXTRA_BLOCKS = ()
+EXTRA_BLOCKS = ("auto",)
 
 
 def size(text):
