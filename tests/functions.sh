@@ -151,9 +151,9 @@ wait_until() {
 }
 
 # start COMMAND...: in the background, where a shell without job control would
-# ignore ^C for it; $started is its pid
+# ignore ^C for it, and nohup a hangup; $started is its pid
 start() {
-	env --default-signal=INT,QUIT "$@" &
+	env --default-signal=HUP,INT,QUIT "$@" &
 	started=$!
 	started_pids+=("$started")
 }
