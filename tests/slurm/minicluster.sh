@@ -28,12 +28,14 @@ trap finish EXIT
 
 # What a cluster could leave. Processes: those of its users and names, and all
 # in network namespaces other than ours; the dead that wait for their parent
-# are not counted.
+# are not counted, nor what is just ending and has no namespaces any more.
 snapshot() {
-	local process
+	local process ours net
+	ours=$(readlink /proc/self/ns/net)
 	for process in /proc/[0-9]*; do
 		alive "${process#/proc/}" || continue
-		if ! [ "$process/ns/net" -ef /proc/self/ns/net ] ||
+		net=$(readlink "$process/ns/net") || continue
+		if [ "$net" != "$ours" ] ||
 		   grep -Eq 'slurm|^minicluster$' "$process/comm" ||
 		   [ "$(stat -c %U "$process")" = slurm ]; then
 			echo "process $(tr '\0' ' ' <"$process/cmdline")"
