@@ -94,16 +94,18 @@ int tm_lease_expire(struct tm_server *server, uint64_t now_ms)
 {
 	const struct tm_options *options = &server->options;
 	struct tm_sessions *sessions = &server->sessions;
-	uint64_t limit, idle;
+	uint64_t limit, since, idle;
 
 	pthread_mutex_lock(&sessions->lock);
 	limit = sessions->nr	    ? 0
 		: sessions->had_one ? options->idle_exit_ms
 				    : options->wait_ms;
-	idle = now_ms - sessions->none_since_ms;
+	since = sessions->none_since_ms;
 	pthread_mutex_unlock(&sessions->lock);
 	if (!limit)
 		return -1;
+	/* the last one may have ended after the loop looked at the clock */
+	idle = now_ms > since ? now_ms - since : 0;
 	if (idle < limit)
 		return (int)(limit - idle);
 	tm_info("exit: no session for %llu seconds",
