@@ -156,24 +156,32 @@ static void slot_put_spare(struct tm_mech_state *s, u32 slot)
 	tm_store_release(&s->slot[slot], SLOT_SPARE);
 }
 
+static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
+			       u32 *slot)
+{
+	struct tm_mech_state *s = e->mech_state;
+	int err;
+
+	slots_take_empty(s, lane, 1, slot);
+	err = slot_populate(e, *slot);
+	if (err)
+		slots_put_empty(s, *slot, 1);
+	return err;
+}
+
 /* A slot with pages for a frame that has none; 0 or -errno. */
 static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
 			  u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
 	u32 slot;
-	int err;
+	int err = 0;
 
-	if (!slot_take_spare(s, lane, &slot)) {
-		slots_take_empty(s, lane, 1, &slot);
-		err = slot_populate(e, slot);
-		if (err) {
-			slots_put_empty(s, slot, 1);
-			return err;
-		}
-	}
-	s->slot_of[frame] = slot;
-	return 0;
+	if (!slot_take_spare(s, lane, &slot))
+		err = slot_populate_empty(e, lane, &slot);
+	if (!err)
+		s->slot_of[frame] = slot;
+	return err;
 }
 
 static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
@@ -249,21 +257,43 @@ static int give(struct tm_uffd_engine *e, u64 block, u32 first, size_t len)
 	return 0;
 }
 
+/* Zeros for a frame without pages, which need not go by way of a slot. */
+static int map_zeros(struct tm_uffd_engine *e, u64 block, u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+	size_t done;
+	int err;
+
+	err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block), s->zeros,
+			   e->engine.block, &done);
+	if (err)
+		return err;
+	__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
+	s->slot_of[frame] = FRAME_AWAY;
+	return 0;
+}
+
 static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
-	u32 slot;
+	u32 slot = s->slot_of[frame];
+	bool zero = flags & TM_MAP_ZERO;
 	int err;
 
-	if (s->slot_of[frame] == FRAME_UNUSED) {
-		TM_BUG_ON(!(flags & TM_MAP_ZERO));
-		err = frame_populate(e, lane, frame);
-		if (err)
-			return err;
+	if (slot == FRAME_UNUSED) {
+		TM_BUG_ON(!zero);
+		if (!slot_take_spare(s, lane, &slot)) {
+			if (!s->huge)
+				return map_zeros(e, block, frame);
+			err = slot_populate_empty(e, lane, &slot);
+			if (err)
+				return err;
+			zero = false; /* it is */
+		}
+		s->slot_of[frame] = slot;
 	}
-	slot = s->slot_of[frame];
-	if (flags & TM_MAP_ZERO)
+	if (zero)
 		memset(slot_addr(e, slot), 0, e->engine.block);
 	err = give(e, block, slot, e->engine.block);
 	if (err)

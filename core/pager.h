@@ -219,8 +219,8 @@ const char *tm_fail_cause(int err);
  * @io_bytes: largest request in bytes
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
  * @around_blocks: most neighbours, a power of two up to TM_RUN_BLOCKS, that
- *	come with a fault that is part of no stream; 0 or 1: none. Needs
- *@can_cache
+ *	come with a fault that is part of no stream; 0 or 1: none. Nor without
+ *	@can_cache
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no

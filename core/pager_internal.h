@@ -126,8 +126,7 @@ struct tm_pager {
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_zone zone[TM_ZONES];
 	struct tm_area area[TM_AREAS];
-	u32 around_max; /* log2 of the blocks; 0: nothing comes around a fault
-			 */
+	u32 around_max; /* log2 of most blocks around a fault */
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 
@@ -262,9 +261,12 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
 void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 		const u32 *frame, u32 nr);
 
-/** tm_run_fetched() - map the first of @nr neighbours that came together, and
- * all those behind it that may be mapped with it; returns how many are settled,
- * 0 where nothing is to be gained */
+/**
+ * tm_run_fetched() - map the first of @nr neighbours that came together, and
+ * all those behind it that may be mapped with it
+ *
+ * Returns how many are settled, 0 where nothing is to be gained.
+ */
 u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr);
 
 /**
