@@ -101,6 +101,40 @@ static uint64_t scatter(uint64_t i, uint64_t n)
 	return i;
 }
 
+static void need_power_of_two(uint64_t n, const char *what)
+{
+	if (!(n & (n - 1)))
+		return;
+	errno = EINVAL;
+	die(what);
+}
+
+/* Steps in no order, and the pages of each in none either. */
+static void run_cluster(struct work *w)
+{
+	const uint64_t steps = w->bytes / w->step;
+	const uint64_t pages = w->step / PAGE_BYTES;
+	uint64_t *data = filled(w), begin, i, k, n, bad = 0;
+
+	need_power_of_two(steps, "bytes / step");
+	need_power_of_two(pages, "step");
+	while (w->ns < w->ms * 1000000) {
+		evict(w, data);
+		begin = now_ns();
+		for (i = 0; i < steps; i++) {
+			for (k = 0; k < pages; k++) {
+				n = scatter(i, steps) * pages;
+				n = (n + scatter(k, pages)) * PAGE_WORDS;
+				bad |= data[n] ^ word_at(n, 0);
+			}
+		}
+		w->ns += now_ns() - begin;
+		w->count += steps * pages;
+		verify(!bad, "cluster");
+	}
+	w->moved = w->count * sizeof(uint64_t);
+}
+
 struct prober {
 	pthread_t thread;
 	const struct work *w;
@@ -146,10 +180,7 @@ static void run_latency(struct work *w)
 	uint64_t *data = filled(w), begin = UINT64_MAX, end = 0, i;
 	pthread_barrier_t start;
 
-	if (steps & (steps - 1)) {
-		errno = EINVAL;
-		die("bytes / step: no power of two");
-	}
+	need_power_of_two(steps, "bytes / step");
 	w->sample_ns = local_memory(share * w->threads * sizeof(uint64_t));
 	pthread_barrier_init(&start, NULL, (unsigned int)w->threads);
 	evict(w, data);
@@ -202,6 +233,11 @@ static void run_touch(struct work *w)
 }
 
 const struct pattern access_patterns[] = {
-	{"read", run_read},	  {"write", run_write}, {"stride", run_stride},
-	{"latency", run_latency}, {"touch", run_touch}, {NULL, NULL},
+	{"read", run_read},
+	{"write", run_write},
+	{"stride", run_stride},
+	{"cluster", run_cluster},
+	{"latency", run_latency},
+	{"touch", run_touch},
+	{NULL, NULL},
 };
