@@ -78,7 +78,8 @@ fcntl.ioctl(fd, IOC_CREATE, space_settings(sys.argv[1]))
 print(flush=True)
 sys.stdin.read()" run-$$; }
 		read -r <&"${HOLDER[0]}"
-		exec "${@:2}"' sh "$SRC/tests/vm" "${run[@]}" -- true
+		# a copy of the pipe outlives exec, the pipe itself does not
+		exec 8>&"${HOLDER[1]}" "${@:2}"' sh "$SRC/tests/vm" "${run[@]}" -- true
 
 # No socket, for the tool and for the call.
 : >"$TMP/file"
