@@ -11,6 +11,8 @@ from .transport import raw
 RAW = "raw transport"
 STRIDE_BLOCKS = ("32K", "128K", "1M")
 THREADS = (1, 2, 4, 8)
+# What servers give at a time: the rest of each one's share is not used.
+EXTENT_BYTES = 64 * MIB
 # Pages that the kernel reads at once from swap: more is better in order, and
 # only costs where the next access is elsewhere.
 CLUSTERS = {"disk": (3, 5), "zram": (0, 3)}
@@ -22,7 +24,8 @@ def teramem(ways, pattern, block, prefetch="4M", donors=1, placement="simple",
     command = ways.workload(pattern, bytes=scale.bytes, ms=scale.ms,
                             evict=scale.evict, **options)
     return measured(ways.teramem(
-        command, scale.bytes + scale.evict + 64 * MIB, scale.local,
+        command, 2 * (scale.bytes + scale.evict) + donors * EXTENT_BYTES,
+        scale.local,
         block=block, prefetch=prefetch, donors=donors, placement=placement))
 
 
