@@ -260,7 +260,8 @@ static void stall_check(struct tm_lane *lane)
 	stuck = tm_load_relaxed(&p->stuck_ns);
 	if (!stuck) {
 		tm_store_relaxed(&p->stuck_ns, now);
-	} else if (now - stuck > stall) {
+	} else if ((s64)(now - stuck) > (s64)stall) {
+		/* signed: another lane may have read the clock later */
 		tm_queue_expire(lane, now - stall);
 		/* their slots */
 		tm_lane_finish(lane);
