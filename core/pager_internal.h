@@ -270,6 +270,13 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr);
 
 /**
+ * tm_run_joins() - the block, which came from its server, is to be mapped
+ *
+ * Unless it is a marker or a probe, or was freed meanwhile; shard locked.
+ */
+bool tm_run_joins(struct tm_pager *p, const struct tm_ref *b);
+
+/**
  * tm_run_rescue() - map the CACHED ones among @nr neighbours
  * @probe: the one of them to be left, for tm_probe_ended()
  */

@@ -41,8 +41,7 @@ static void run_add(const struct tm_ref *b, u32 *frame, u32 *nr)
 	frame[(*nr)++] = b->e->frame;
 }
 
-/* Another's, a marker or a probe, or freed: that one goes alone. */
-static bool joins_fetched(struct tm_pager *p, const struct tm_ref *b)
+bool tm_run_joins(struct tm_pager *p, const struct tm_ref *b)
 {
 	return !(b->e->flags & TM_BLOCK_DISCARD) &&
 	       !(tm_ref_frame(p, b)->flags & TM_FRAME_MARKER);
@@ -58,8 +57,8 @@ u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 		return 0;
 	tm_lock_acquire(&first->shard->lock);
 	next = tm_ref_neighbour(first, 1);
-	if (joins_fetched(p, first) && joins_fetched(p, &next))
-		for (b = *first; run < nr && joins_fetched(p, &b);
+	if (tm_run_joins(p, first) && tm_run_joins(p, &next))
+		for (b = *first; run < nr && tm_run_joins(p, &b);
 		     b = tm_ref_neighbour(&b, 1))
 			run_add(&b, frame, &run);
 	tm_lock_release(&first->shard->lock);

@@ -153,6 +153,42 @@ static void discards_within_runs(void **state)
 	check(w);
 }
 
+/* The first fetch under way of so many blocks, or NULL. */
+static const struct tm_io *fetch_of(struct world *w, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < w->nr_requests[0]; i++)
+		if (w->request[0][i].kind == W_FETCH &&
+		    w->request[0][i].io->nr >= nr)
+			return w->request[0][i].io;
+	return NULL;
+}
+
+/* It leaves the run that it is part of, and is never mapped. */
+static void discarded_while_fetched(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 block, i;
+	u32 maps;
+
+	for (i = 0; !fetch_of(w, 4); i++) {
+		assert_true(i < 200);
+		get(w, i);
+		fault(w, i + 1, false);
+	}
+	block = fetch_of(w, 4)->seg[2].block;
+	maps = w->view[block].maps;
+	tm_pager_discard(w_lane(w, 0), block, 1);
+	w_drain(w, 0);
+	assert_int_equal(w->view[block].maps, maps);
+	assert_false(mapped(w, block));
+	assert_int_equal(get(w, block), 0);
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get(w, i), i == block ? 0 : i + 1000);
+	w_destroy(w);
+}
+
 static void pinned_within_a_run(void **state)
 {
 	struct world *w = streaming(&tm_replace_fifo);
@@ -192,6 +228,7 @@ int main(void)
 		cmocka_unit_test(streams_go_in_runs),
 		cmocka_unit_test(faults_within_runs),
 		cmocka_unit_test(discards_within_runs),
+		cmocka_unit_test(discarded_while_fetched),
 		cmocka_unit_test(pinned_within_a_run),
 		cmocka_unit_test(map_error_within_a_run),
 	};
