@@ -157,6 +157,11 @@ static inline struct tm_ref tm_ref_neighbour(const struct tm_ref *b, u32 i)
 	return (struct tm_ref){b->block + i, b->e + i, b->shard};
 }
 
+static inline struct tm_ref tm_ref_before(const struct tm_ref *b)
+{
+	return (struct tm_ref){b->block - 1, b->e - 1, b->shard};
+}
+
 static inline struct tm_frame *tm_ref_frame(struct tm_pager *p,
 					    const struct tm_ref *b)
 {

@@ -106,6 +106,31 @@ static void streams_go_in_runs(void **state)
 	check(w);
 }
 
+/*
+ * What the program used in between does not keep neighbours apart, neither on
+ * their way out nor on the server.
+ */
+static void interleaved_streams_leave_apart(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, k, requests, blocks;
+
+	w->unmap_runs = 0;
+	blocks = STAT(evicted);
+	for (i = 0; i < 256; i++)
+		for (k = 0; k < 3; k++)
+			put(w, 512 + k * 1024 + i, i + k);
+	assert_true(STAT(evicted) - blocks > 4 * w->unmap_runs);
+	requests = STAT(fetch_requests);
+	blocks = STAT(fetched_blocks);
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get(w, 1536 + i), i + 1);
+	requests = STAT(fetch_requests) - requests;
+	blocks = STAT(fetched_blocks) - blocks;
+	assert_true(blocks > 4 * requests);
+	check(w);
+}
+
 static void fault_both(void)
 {
 	tm_pager_fault(w_lane(nested, 1), 40, true, nested->now);
@@ -226,6 +251,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
+		cmocka_unit_test(interleaved_streams_leave_apart),
 		cmocka_unit_test(faults_within_runs),
 		cmocka_unit_test(discards_within_runs),
 		cmocka_unit_test(discarded_while_fetched),

@@ -381,14 +381,15 @@ static void pinned_neighbours(void **state)
 	struct world *w;
 	u64 i;
 
-	c.nr_frames = 1024;
+	c.nr_blocks = 16384;
+	c.nr_frames = 8192;
 	w = w_create(c);
 	/* 64 neighbours are always in one shard; nearly all of memory is so */
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 8100; i++) {
 		fault(w, i, true);
 		w->view[i].pinned = i >= 60;
 	}
-	fill(w, 1000, 200);
+	fill(w, 8100, 200);
 	for (i = 0; i < 60; i++)
 		assert_int_equal(get(w, i), 0);
 	assert_int_equal(STAT(lost), 0);
