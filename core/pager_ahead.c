@@ -116,7 +116,7 @@ static void have_around(struct tm_lane *lane, u64 block, bool stream)
 			break;
 }
 
-void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
+void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_zone *zone =
@@ -126,7 +126,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
 	bool more;
 
 	tm_lock_acquire(&zone->lock);
-	more = tm_prefetch_fault(&zone->prefetch, block, &w);
+	more = tm_prefetch_fault(&zone->prefetch, block, missed, &w);
 	tm_lock_release(&zone->lock);
 	if (p->around_max && !fresh)
 		have_around(lane, block, w.stream);
@@ -142,6 +142,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
 			break;
 	if (i == w.nr)
 		return;
+	lane->scarce = true;
 	tm_lock_acquire(&zone->lock);
 	tm_prefetch_trim(&w, i);
 	tm_lock_release(&zone->lock);

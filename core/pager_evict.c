@@ -25,13 +25,16 @@ static u32 frames_high(const struct tm_pager *p, u32 *low)
 	return high;
 }
 
+/* what faults of a few threads need until more are free */
+#define FAULT_FRAMES 16
+
 u32 tm_frames_kept(const struct tm_pager *p)
 {
 	u32 low;
 
 	/* below the low watermark, so that reading ahead starts evictions */
 	frames_high(p, &low);
-	return low / 2;
+	return low / 2 < FAULT_FRAMES ? low / 2 : FAULT_FRAMES;
 }
 
 /*

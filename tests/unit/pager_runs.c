@@ -131,6 +131,29 @@ static void interleaved_streams_leave_apart(void **state)
 	check(w);
 }
 
+/* A lane that has no idle moment still empties frames for what is ahead. */
+static void busy_lane_reads_ahead(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, value, requests = STAT(fetch_requests);
+	u64 blocks = STAT(fetched_blocks);
+
+	for (i = 0; i < 256; i++) {
+		while (!w_access(w, i, false, &value)) {
+			fault(w, i, false);
+			while (w->nr_requests[0])
+				w_end(w, 0, 0, 0);
+			w->now += 100000;
+		}
+		assert_int_equal(value, i + 1000);
+	}
+	requests = STAT(fetch_requests) - requests;
+	blocks = STAT(fetched_blocks) - blocks;
+	assert_int_equal(STAT(evict_direct), 0);
+	assert_true(blocks > 4 * requests);
+	check(w);
+}
+
 static void fault_both(void)
 {
 	tm_pager_fault(w_lane(nested, 1), 40, true, nested->now);
@@ -252,6 +275,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
 		cmocka_unit_test(interleaved_streams_leave_apart),
+		cmocka_unit_test(busy_lane_reads_ahead),
 		cmocka_unit_test(faults_within_runs),
 		cmocka_unit_test(discards_within_runs),
 		cmocka_unit_test(discarded_while_fetched),
