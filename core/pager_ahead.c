@@ -82,25 +82,29 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used)
 	tm_lock_release(&area->lock);
 }
 
-/*
- * Learn from the fault. If it is part of no stream, have what lies around it,
- * as far as that was of use before; one of the neighbours is left unmapped, so
- * that a fault tells whether it still is.
- */
-static void have_around(struct tm_lane *lane, u64 block, bool stream)
+/* Learn from the fault how much belongs around it: log2 of the blocks. */
+static u32 around_learn(struct tm_pager *p, u64 block, u32 *probe)
 {
-	struct tm_pager *p = lane->pager;
 	struct tm_area *area = area_of(p, block);
-	u32 shift, i, nr, probe, zeros = 0;
-	struct tm_ref first;
+	u32 shift;
 
 	tm_lock_acquire(&area->lock);
 	shift = tm_around_fault(&area->around, block, p->around_max);
-	probe = tm_around_probe(&area->around, 1u << shift);
+	*probe = tm_around_probe(&area->around, 1u << shift);
 	tm_lock_release(&area->lock);
-	if (!shift || stream)
-		return;
-	nr = 1u << shift;
+	return shift;
+}
+
+/*
+ * Have what lies around a fault that is part of no stream; one of the
+ * neighbours is left unmapped, so that a fault tells whether they are of use.
+ */
+static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
+{
+	struct tm_pager *p = lane->pager;
+	u32 i, nr = 1u << shift, zeros = 0;
+	struct tm_ref first;
+
 	block &= ~(u64)(nr - 1);
 	if (nr > p->config.nr_blocks - block)
 		nr = (u32)(p->config.nr_blocks - block);
@@ -122,14 +126,16 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	struct tm_zone *zone =
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
-	u32 i, zeros;
+	u32 i, zeros, shift = 0, probe = 0;
 	bool more;
 
-	tm_lock_acquire(&zone->lock);
-	more = tm_prefetch_fault(&zone->prefetch, block, missed, &w);
-	tm_lock_release(&zone->lock);
 	if (p->around_max && !fresh)
-		have_around(lane, block, w.stream);
+		shift = around_learn(p, block, &probe);
+	tm_lock_acquire(&zone->lock);
+	more = tm_prefetch_fault(&zone->prefetch, block, shift, missed, &w);
+	tm_lock_release(&zone->lock);
+	if (shift && !w.stream)
+		have_around(lane, block, shift, probe);
 	if (!more)
 		return;
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)

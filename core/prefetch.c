@@ -41,17 +41,19 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 }
 
 /* Where in the stream the block is: 0 is the window's first. */
-static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
+static bool stream_has(const struct tm_stream *s, u64 block, u32 shift, s64 *at)
 {
-	s64 d = (s64)(block - s->start);
+	s64 d = (s64)(block - s->start), behind = 0;
 
 	if (!s->size || d % s->stride)
 		return false;
 	*at = d / s->stride;
-	return *at >= -(s64)s->prev && *at <= (s64)s->size;
+	if (distance(s->stride) == 1)
+		behind = (1 << shift) - 1;
+	return *at >= -(s64)s->prev && *at <= (s64)s->size + behind;
 }
 
-bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, bool missed,
+bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		       struct tm_window *w)
 {
 	struct tm_stream *s, *end = p->stream + TM_STREAMS, *oldest = p->stream;
@@ -62,7 +64,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, bool missed,
 		return false;
 	p->clock++;
 	for (s = p->stream; s < end; s++) {
-		if (!stream_has(s, block, &at))
+		if (!stream_has(s, block, shift, &at))
 			continue;
 		s->used = p->clock;
 		w->stream = s;
@@ -82,9 +84,11 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, bool missed,
 			oldest = s;
 		if (s->size || !s->used)
 			continue;
-		d = (s64)(block - s->start);
+		d = (s64)((block >> shift) - (s->start >> shift));
 		if (!d)
 			return false;
+		if (d != 1 && d != -1)
+			d = (s64)(block - s->start);
 		/*
 		 * Two neighbours are enough for a stream; otherwise the same
 		 * distance has to come twice.

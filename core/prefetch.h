@@ -58,12 +58,14 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 max);
 
 /**
  * tm_prefetch_fault() - @block faulted
+ * @shift: log2 of the blocks, aligned to as many, that come with a fault anyhow:
+ *	a sequential stream may fault but once in each such unit
  * @missed: it is neither here nor on its way
  *
  * Returns true, and the window, when there is something to fetch. Blocks may
  * lie outside the address space (also below: they wrap).
  */
-bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, bool missed,
+bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		       struct tm_window *w);
 
 /**
