@@ -12,7 +12,18 @@
  * New blocks are mapped at once, and other faults wait for that; more are not
  * needed, since there is no time on the way to be covered.
  */
-#define ZERO_AHEAD_BLOCKS 16
+#define ZERO_AHEAD_BYTES (1u << 20)
+#define ZERO_AHEAD_LEAST 16
+#define ZERO_AHEAD_MOST TM_RUN_BLOCKS
+
+static u32 zeros_ahead(const struct tm_pager *p)
+{
+	u32 nr = ZERO_AHEAD_BYTES >> p->config.block_shift;
+
+	if (nr > ZERO_AHEAD_MOST)
+		return ZERO_AHEAD_MOST;
+	return nr < ZERO_AHEAD_LEAST ? ZERO_AHEAD_LEAST : nr;
+}
 
 /*
  * Have one block of a window ready. Never evicts: takes only frames that faults
@@ -141,7 +152,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
 	/* a first pass over new memory shall not fault on every block */
-	zeros = w.stride == 1 || w.stride == -1 ? ZERO_AHEAD_BLOCKS : 0;
+	zeros = w.stride == 1 || w.stride == -1 ? zeros_ahead(p) : 0;
 	for (i = 0; i < w.nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0 ? TM_FRAME_MARKER : 0))
