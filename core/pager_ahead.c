@@ -25,13 +25,40 @@ static u32 zeros_ahead(const struct tm_pager *p)
 	return nr < ZERO_AHEAD_LEAST ? ZERO_AHEAD_LEAST : nr;
 }
 
+/* New blocks of a window, which are MAPPING, and how many more there may be. */
+struct zeros {
+	struct tm_ref first;
+	u32 frame[TM_RUN_BLOCKS];
+	u32 nr;
+	u32 left;
+};
+
+static void zeros_map(struct tm_lane *lane, struct zeros *z)
+{
+	if (z->nr)
+		tm_run_map(lane, &z->first, z->frame, z->nr, TM_MAP_ZERO);
+	z->nr = 0;
+}
+
+static void zeros_add(struct tm_lane *lane, struct zeros *z,
+		      const struct tm_ref *b)
+{
+	if (z->nr && (b->block != z->first.block + z->nr ||
+		      b->block % TM_RUN_BLOCKS == 0))
+		zeros_map(lane, z);
+	if (!z->nr)
+		z->first = *b;
+	z->frame[z->nr++] = b->e->frame;
+	z->left--;
+}
+
 /*
- * Have one block of a window ready. Never evicts: takes only frames that faults
- * can do without. Returns false when nothing more is to be had. @zeros: how
- * many new blocks may still be mapped. @marker: TM_FRAME_MARKER if it is to be
- * left unmapped.
+ * Have one block of a window ready; new ones are put in @zeros. Never evicts:
+ * takes only frames that faults can do without. Returns false when nothing more
+ * is to be had. @marker: TM_FRAME_MARKER if it is to be left unmapped.
  */
-static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, u8 marker)
+static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
+		      u8 marker)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e;
@@ -54,17 +81,17 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, u8 marker)
 		return true;
 	}
 	if (remote ? tm_block_copied(p, e, e->flags) && tm_lane_room(lane, true)
-		   : *zeros > 0)
+		   : zeros->left > 0)
 		frame = tm_frame_get(&p->frames, tm_frames_kept(p));
 	if (frame == TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
 		return false;
 	}
 	if (!remote) {
-		(*zeros)--;
 		tm_frame_claim(p, &b, frame, 0, 0);
-		e->flags |= TM_BLOCK_WANTED;
-		tm_block_settle(lane, &b, TM_HELD_NOTHING, 0);
+		e->state = TM_MAPPING;
+		tm_lock_release(&b.shard->lock);
+		zeros_add(lane, zeros, &b);
 		return true;
 	}
 	tm_frame_claim(p, &b, frame,
@@ -113,7 +140,8 @@ static u32 around_learn(struct tm_pager *p, u64 block, u32 *probe)
 static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i, nr = 1u << shift, zeros = 0;
+	struct zeros none = {.left = 0};
+	u32 i, nr = 1u << shift;
 	struct tm_ref first;
 
 	block &= ~(u64)(nr - 1);
@@ -125,7 +153,7 @@ static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 	first = tm_ref_find(p, block);
 	tm_run_rescue(lane, &first, nr, probe);
 	for (i = 0; i < nr; i++)
-		if (!ahead_one(lane, block + i, &zeros,
+		if (!ahead_one(lane, block + i, &none,
 			       i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
 					  : 0))
 			break;
@@ -137,7 +165,8 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	struct tm_zone *zone =
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
-	u32 i, zeros, shift = 0, probe = 0;
+	struct zeros zeros = {.left = 0};
+	u32 i, shift = 0, probe = 0;
 	bool more;
 
 	if (p->around_max && !fresh)
@@ -152,11 +181,13 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
 	/* a first pass over new memory shall not fault on every block */
-	zeros = w.stride == 1 || w.stride == -1 ? zeros_ahead(p) : 0;
+	if (w.stride == 1 || w.stride == -1)
+		zeros.left = zeros_ahead(p);
 	for (i = 0; i < w.nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0 ? TM_FRAME_MARKER : 0))
 			break;
+	zeros_map(lane, &zeros);
 	if (i == w.nr)
 		return;
 	lane->scarce = true;

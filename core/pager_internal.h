@@ -264,9 +264,10 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
  * tm_run_map() - neighbours whose bytes are here, and which are MAPPING now,
  * become mapped, with one call if possible
  * @frame: of each from @first on
+ * @flags: TM_MAP_ZERO where they are new instead
  */
 void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
-		const u32 *frame, u32 nr);
+		const u32 *frame, u32 nr, unsigned int flags);
 
 /**
  * tm_run_joins() - the block, which came from its server, is to be mapped

@@ -26,9 +26,9 @@ static void nested_now(void)
 }
 
 static u32 nested_map_run(void *ctx, struct tm_lane *lane, u64 block,
-			  const u32 *frame, u32 nr)
+			  const u32 *frame, u32 nr, unsigned int flags)
 {
-	nr = w_map_run(ctx, lane, block, frame, nr);
+	nr = w_map_run(ctx, lane, block, frame, nr, flags);
 	nested_now();
 	return nr;
 }
@@ -270,6 +270,33 @@ static void map_error_within_a_run(void **state)
 	check(w);
 }
 
+/* New blocks, of which one cannot be mapped, and of which none is written. */
+static void new_blocks_in_runs(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, maps = 0, stored = STAT(stored_blocks);
+
+	w->map_runs = 0;
+	w->view[2070].map_error = -EFAULT;
+	for (i = 0; i < 128; i++) {
+		if (i < 22)
+			assert_false(mapped(w, 2070));
+		else
+			w->view[2070].map_error = 0;
+		assert_int_equal(get(w, 2048 + i), 0);
+		maps += w->view[2048 + i].maps;
+	}
+	assert_true(w->map_runs > 0);
+	assert_true(maps > 4 * w->map_runs);
+	for (i = 0; i < 256; i++)
+		get(w, i);
+	for (i = 0; i < 128; i++)
+		assert_false(mapped(w, 2048 + i));
+	/* those that were there before */
+	assert_in_range(STAT(stored_blocks) - stored, 0, 128);
+	check(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +308,7 @@ int main(void)
 		cmocka_unit_test(discarded_while_fetched),
 		cmocka_unit_test(pinned_within_a_run),
 		cmocka_unit_test(map_error_within_a_run),
+		cmocka_unit_test(new_blocks_in_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
