@@ -41,16 +41,14 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 }
 
 /* Where in the stream the block is: 0 is the window's first. */
-static bool stream_has(const struct tm_stream *s, u64 block, u32 shift, s64 *at)
+static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
 {
-	s64 d = (s64)(block - s->start), behind = 0;
+	s64 d = (s64)(block - s->start);
 
 	if (!s->size || d % s->stride)
 		return false;
 	*at = d / s->stride;
-	if (distance(s->stride) == 1)
-		behind = (1 << shift) - 1;
-	return *at >= -(s64)s->prev && *at <= (s64)s->size + behind;
+	return *at >= -(s64)s->prev && *at <= (s64)s->size;
 }
 
 bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
@@ -64,7 +62,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		return false;
 	p->clock++;
 	for (s = p->stream; s < end; s++) {
-		if (!stream_has(s, block, shift, &at))
+		if (!stream_has(s, block, &at))
 			continue;
 		s->used = p->clock;
 		w->stream = s;
@@ -84,16 +82,15 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 			oldest = s;
 		if (s->size || !s->used)
 			continue;
-		d = (s64)((block >> shift) - (s->start >> shift));
+		d = (s64)(block - s->start);
 		if (!d)
 			return false;
-		if (d != 1 && d != -1)
-			d = (s64)(block - s->start);
 		/*
 		 * Two neighbours are enough for a stream; otherwise the same
-		 * distance has to come twice.
+		 * distance has to come twice, and be more than comes anyhow.
 		 */
-		if (d == 1 || d == -1 || d == s->stride) {
+		if (d == 1 || d == -1 ||
+		    (d == s->stride && distance(d) > 1 << shift)) {
 			s->stride = d;
 			return window_set(p, s, block + (u64)d, w);
 		}

@@ -141,27 +141,24 @@ static void missed_in_the_window(void **state)
 	assert_int_equal(w.nr, 4);
 }
 
-/* Four aligned blocks come with a fault: a stream faults once in as many. */
-static void sequential_by_units(void **state)
+/* Four aligned blocks come with a fault: one in each is no strided stream. */
+static void strides_beyond_a_unit(void **state)
 {
 	struct tm_prefetch p;
 	struct tm_window w;
+	u64 i;
 
 	tm_prefetch_init(&p, 16);
-	assert_false(tm_prefetch_fault(&p, 101, 2, true, &w));
-	/* what came with it is no sign of more */
-	assert_false(tm_prefetch_fault(&p, 102, 2, false, &w));
-	assert_true(tm_prefetch_fault(&p, 104, 2, true, &w));
-	assert_int_equal(w.first, 105);
-	assert_int_equal(w.stride, 1);
-	assert_int_equal(w.nr, 2);
-	/* 107 came with 104 */
-	assert_true(tm_prefetch_fault(&p, 108, 2, true, &w));
-	assert_int_equal(w.first, 109);
-	assert_int_equal(w.nr, 4);
-	/* farther than that is another's */
-	assert_false(tm_prefetch_fault(&p, 117, 2, true, &w));
+	for (i = 100; i < 120; i += 4)
+		assert_false(tm_prefetch_fault(&p, i, 2, true, &w));
 	assert_null(w.stream);
+	assert_false(tm_prefetch_fault(&p, 1000, 2, true, &w));
+	assert_false(tm_prefetch_fault(&p, 1005, 2, true, &w));
+	assert_true(tm_prefetch_fault(&p, 1010, 2, true, &w));
+	assert_int_equal(w.stride, 5);
+	assert_false(tm_prefetch_fault(&p, 5000, 2, true, &w));
+	assert_true(tm_prefetch_fault(&p, 5001, 2, true, &w));
+	assert_int_equal(w.stride, 1);
 }
 
 static void random_is_no_stream(void **state)
@@ -258,7 +255,7 @@ int main(void)
 		cmocka_unit_test(strided),
 		cmocka_unit_test(window_grows_and_follows),
 		cmocka_unit_test(missed_in_the_window),
-		cmocka_unit_test(sequential_by_units),
+		cmocka_unit_test(strides_beyond_a_unit),
 		cmocka_unit_test(random_is_no_stream),
 		cmocka_unit_test(same_block_again),
 		cmocka_unit_test(interleaved),
