@@ -110,24 +110,31 @@ int tm_pool_open(struct tm_space *space)
 	return err;
 }
 
-/* As many free frames as keep the pager from evicting. */
-static u32 frames_wanted(const struct tm_space *space)
+/*
+ * As many free frames as keep the pager from evicting; while few are in use,
+ * not many more than those: memory that is not asked for is not charged.
+ */
+static u32 frames_wanted(struct tm_space *space)
 {
-	return 2 * max(space->pool.limit / 64, space->io_depth) + 16;
+	u32 most = 2 * max(space->pool.limit / 64, space->io_depth) + 16;
+
+	return min(most, frames_used(space) + space->pool.floor);
 }
 
 void tm_pool_grow(struct tm_space *space)
 {
 	struct tm_pool *pool = &space->pool;
-	u32 left = max(GROW_BYTES >> space->block_shift, 1u);
+	u32 left = max(GROW_BYTES >> space->block_shift, 1u), wanted;
 
 	if (READ_ONCE(pool->limit) >= pool->max ||
-	    READ_ONCE(pool->nr_free) >= frames_wanted(space) ||
 	    time_before(jiffies, READ_ONCE(pool->idle_until)))
 		return;
-	if (!mutex_trylock(&space->grow_lock))
+	wanted = frames_wanted(space);
+	if (READ_ONCE(pool->nr_free) >= wanted ||
+	    !mutex_trylock(&space->grow_lock))
 		return;
-	while (left-- && READ_ONCE(pool->limit) < pool->max)
+	while (left-- && READ_ONCE(pool->nr_free) < wanted &&
+	       READ_ONCE(pool->limit) < pool->max)
 		if (!grow_one(space, GROW_GFP)) {
 			WRITE_ONCE(pool->idle_until, jiffies + RETRY_JIFFIES);
 			break;

@@ -6,7 +6,8 @@
 # shellcheck source=tests/vm/kmod.sh
 . "$(dirname "$0")/kmod.sh"
 
-timeout -s KILL $((300 * patience)) "$BUILD/tests/vm/device" >"$TMP/out" 2>&1
+timeout -s KILL $((300 * patience)) "$BUILD/tests/vm/device" $patience \
+	>"$TMP/out" 2>&1
 assert_eq $? 0 "the devices"
 note "$(cat "$TMP/out")"
 

@@ -71,12 +71,12 @@ refused "a space that exists" "create space run-[0-9]*: File exists" \
 	'create space run-[0-9]*: refused \(error 17\)' \
 	bash -c '
 		coproc HOLDER { PYTHONPATH=$1 python3 -c "
-import sys, servers
+import sys, time
 from servers import *
 fd = os.open(CONTROL, os.O_RDWR)
 fcntl.ioctl(fd, IOC_CREATE, space_settings(sys.argv[1]))
 print(flush=True)
-sys.stdin.read()" run-$$; }
+while os.path.exists(sys.argv[2]): time.sleep(0.1)" run-$$ /proc/$$; }
 		read -r <&"${HOLDER[0]}"
 		exec "${@:2}"' sh "$SRC/tests/vm" "${run[@]}" -- true
 
