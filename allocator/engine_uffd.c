@@ -53,11 +53,14 @@ static int op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 }
 
 static u32 op_map_run(void *ctx, struct tm_lane *lane, u64 block,
-		      const u32 *frame, u32 nr)
+		      const u32 *frame, u32 nr, unsigned int flags)
 {
 	struct tm_uffd_engine *e = ctx;
 
-	return e->mech->map_run ? e->mech->map_run(e, block, frame, nr) : 0;
+	if (!e->mech->map_run)
+		return 0;
+	return e->mech->map_run(e, tm_lane_index(lane), block, frame, nr,
+				flags);
 }
 
 static u32 op_unmap_run(void *ctx, struct tm_lane *lane, u64 block,

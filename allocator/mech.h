@@ -45,8 +45,8 @@ struct tm_mech_ops {
 	void *(*bytes)(struct tm_uffd_engine *e, u64 block, u32 frame);
 	int (*map)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		   u32 frame, unsigned int flags);
-	u32 (*map_run)(struct tm_uffd_engine *e, u64 block, const u32 *frame,
-		       u32 nr);
+	u32 (*map_run)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		       const u32 *frame, u32 nr, unsigned int flags);
 	int (*unmap)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		     u32 frame);
 	u32 (*unmap_run)(struct tm_uffd_engine *e, unsigned int lane, u64 block,

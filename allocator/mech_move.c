@@ -303,12 +303,31 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	return 0;
 }
 
-static u32 move_map_run(struct tm_uffd_engine *e, u64 block, const u32 *frame,
-			u32 nr)
+/* Zeros for the first of these frames, as far as there are spare slots. */
+static u32 frames_zero(struct tm_uffd_engine *e, unsigned int lane,
+		       const u32 *frame, u32 nr)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 i, slot;
+
+	for (i = 0; i < nr; i++) {
+		slot = s->slot_of[frame[i]];
+		if (slot == FRAME_UNUSED && !slot_take_spare(s, lane, &slot))
+			break;
+		s->slot_of[frame[i]] = slot;
+		memset(slot_addr(e, slot), 0, e->engine.block);
+	}
+	return i;
+}
+
+static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+			const u32 *frame, u32 nr, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
 	u32 at, n, i, first;
 
+	if (flags & TM_MAP_ZERO)
+		nr = frames_zero(e, lane, frame, nr);
 	for (at = 0; at < nr; at += n) {
 		first = s->slot_of[frame[at]];
 		n = 1;

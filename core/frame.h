@@ -26,6 +26,7 @@ struct tm_frame {
 	u32 block;
 	u8 list; /* for the replacement policy */
 	u8 flags;
+	u32 turn; /* when it was put on a list, likewise */
 	u64 started_ns;
 	u64 mapped_ns; /* for a fault */
 };

@@ -6,14 +6,24 @@
  */
 #include "core/pager_internal.h"
 
-/* shards that have fewer frames each would often be empty */
-#define SHARD_FRAMES 128
+/*
+ * A shard with fewer frames would often be empty; one with less memory would
+ * have but a few runs of neighbours, and one more or less of them decide
+ * which leaves next.
+ */
+#define SHARD_FRAMES_LEAST 128
+#define SHARD_FRAMES_MOST 2048
+#define SHARD_BYTES (32u << 20)
 
-static u32 shards_for(u32 nr_frames)
+static u32 shards_for(u32 nr_frames, u32 block_shift)
 {
-	u32 nr = 1;
+	u32 each = SHARD_BYTES >> block_shift, nr = 1;
 
-	while (nr < TM_SHARDS_MAX && nr * 2 * SHARD_FRAMES <= nr_frames)
+	if (each < SHARD_FRAMES_LEAST)
+		each = SHARD_FRAMES_LEAST;
+	if (each > SHARD_FRAMES_MOST)
+		each = SHARD_FRAMES_MOST;
+	while (nr < TM_SHARDS_MAX && nr * 2 * each <= nr_frames)
 		nr *= 2;
 	return nr;
 }
@@ -99,7 +109,7 @@ int tm_pager_create(const struct tm_pager_config *config,
 	if (err)
 		goto err_frames;
 
-	p->nr_shards = shards_for(config->nr_frames);
+	p->nr_shards = shards_for(config->nr_frames, config->block_shift);
 	for (i = 0; i < p->nr_shards; i++) {
 		tm_lock_init(&p->shard[i].lock);
 		tm_replace_init(&p->shard[i].replace, p->frames.at);
@@ -260,7 +270,8 @@ static void stall_check(struct tm_lane *lane)
 	stuck = tm_load_relaxed(&p->stuck_ns);
 	if (!stuck) {
 		tm_store_relaxed(&p->stuck_ns, now);
-	} else if (now - stuck > stall) {
+	} else if ((s64)(now - stuck) > (s64)stall) {
+		/* signed: another lane may have read the clock later */
 		tm_queue_expire(lane, now - stall);
 		/* their slots */
 		tm_lane_finish(lane);

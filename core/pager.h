@@ -143,15 +143,16 @@ struct tm_pager_ops {
 	int (*map)(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 		   unsigned int flags);
 	/**
-	 * @map_run: @map for neighbours, none of them TM_MAP_ZERO, together
-	 * where that is cheaper; NULL where it is not
+	 * @map_run: @map for neighbours together, where that is cheaper; NULL
+	 * where it is not
 	 * @frame: of each block from @block on
+	 * @flags: 0, or TM_MAP_ZERO for all
 	 *
 	 * Returns how many, from the first on, are mapped; the others, none of
 	 * which is, are mapped one by one.
 	 */
 	u32 (*map_run)(void *ctx, struct tm_lane *lane, u64 block,
-		       const u32 *frame, u32 nr);
+		       const u32 *frame, u32 nr, unsigned int flags);
 	/**
 	 * @unmap: stop the program from changing the block. From here until
 	 * @map or @drop the frame's bytes are stable; checksum, fingerprint and

@@ -12,15 +12,53 @@
  * New blocks are mapped at once, and other faults wait for that; more are not
  * needed, since there is no time on the way to be covered.
  */
-#define ZERO_AHEAD_BLOCKS 16
+#define ZERO_AHEAD_BYTES (1u << 20)
+#define ZERO_AHEAD_LEAST 16
+#define ZERO_AHEAD_MOST TM_RUN_BLOCKS
+
+static u32 zeros_ahead(const struct tm_pager *p)
+{
+	u32 nr = ZERO_AHEAD_BYTES >> p->config.block_shift;
+
+	if (nr > ZERO_AHEAD_MOST)
+		return ZERO_AHEAD_MOST;
+	return nr < ZERO_AHEAD_LEAST ? ZERO_AHEAD_LEAST : nr;
+}
+
+/* New blocks of a window, which are MAPPING, and how many more there may be. */
+struct zeros {
+	struct tm_ref first;
+	u32 frame[TM_RUN_BLOCKS];
+	u32 nr;
+	u32 left;
+};
+
+static void zeros_map(struct tm_lane *lane, struct zeros *z)
+{
+	if (z->nr)
+		tm_run_map(lane, &z->first, z->frame, z->nr, TM_MAP_ZERO);
+	z->nr = 0;
+}
+
+static void zeros_add(struct tm_lane *lane, struct zeros *z,
+		      const struct tm_ref *b)
+{
+	if (z->nr && (b->block != z->first.block + z->nr ||
+		      b->block % TM_RUN_BLOCKS == 0))
+		zeros_map(lane, z);
+	if (!z->nr)
+		z->first = *b;
+	z->frame[z->nr++] = b->e->frame;
+	z->left--;
+}
 
 /*
- * Have one block of a window ready. Never evicts: takes only frames that faults
- * can do without. Returns false when nothing more is to be had. @zeros: how
- * many new blocks may still be mapped. @marker: TM_FRAME_MARKER if it is to be
- * left unmapped.
+ * Have one block of a window ready; new ones are put in @zeros. Never evicts:
+ * takes only frames that faults can do without. Returns false when nothing more
+ * is to be had. @marker: TM_FRAME_MARKER if it is to be left unmapped.
  */
-static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, u8 marker)
+static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
+		      u8 marker)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e;
@@ -43,17 +81,17 @@ static bool ahead_one(struct tm_lane *lane, u64 block, u32 *zeros, u8 marker)
 		return true;
 	}
 	if (remote ? tm_block_copied(p, e, e->flags) && tm_lane_room(lane, true)
-		   : *zeros > 0)
+		   : zeros->left > 0)
 		frame = tm_frame_get(&p->frames, tm_frames_kept(p));
 	if (frame == TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
 		return false;
 	}
 	if (!remote) {
-		(*zeros)--;
 		tm_frame_claim(p, &b, frame, 0, 0);
-		e->flags |= TM_BLOCK_WANTED;
-		tm_block_settle(lane, &b, TM_HELD_NOTHING, 0);
+		e->state = TM_MAPPING;
+		tm_lock_release(&b.shard->lock);
+		zeros_add(lane, zeros, &b);
 		return true;
 	}
 	tm_frame_claim(p, &b, frame,
@@ -82,25 +120,30 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used)
 	tm_lock_release(&area->lock);
 }
 
-/*
- * Learn from the fault. If it is part of no stream, have what lies around it,
- * as far as that was of use before; one of the neighbours is left unmapped, so
- * that a fault tells whether it still is.
- */
-static void have_around(struct tm_lane *lane, u64 block, bool stream)
+/* Learn from the fault how much belongs around it: log2 of the blocks. */
+static u32 around_learn(struct tm_pager *p, u64 block, u32 *probe)
 {
-	struct tm_pager *p = lane->pager;
 	struct tm_area *area = area_of(p, block);
-	u32 shift, i, nr, probe, zeros = 0;
-	struct tm_ref first;
+	u32 shift;
 
 	tm_lock_acquire(&area->lock);
 	shift = tm_around_fault(&area->around, block, p->around_max);
-	probe = tm_around_probe(&area->around, 1u << shift);
+	*probe = tm_around_probe(&area->around, 1u << shift);
 	tm_lock_release(&area->lock);
-	if (!shift || stream)
-		return;
-	nr = 1u << shift;
+	return shift;
+}
+
+/*
+ * Have what lies around a fault that is part of no stream; one of the
+ * neighbours is left unmapped, so that a fault tells whether they are of use.
+ */
+static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
+{
+	struct tm_pager *p = lane->pager;
+	struct zeros none = {.left = 0};
+	u32 i, nr = 1u << shift;
+	struct tm_ref first;
+
 	block &= ~(u64)(nr - 1);
 	if (nr > p->config.nr_blocks - block)
 		nr = (u32)(p->config.nr_blocks - block);
@@ -110,38 +153,44 @@ static void have_around(struct tm_lane *lane, u64 block, bool stream)
 	first = tm_ref_find(p, block);
 	tm_run_rescue(lane, &first, nr, probe);
 	for (i = 0; i < nr; i++)
-		if (!ahead_one(lane, block + i, &zeros,
+		if (!ahead_one(lane, block + i, &none,
 			       i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
 					  : 0))
 			break;
 }
 
-void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh)
+void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_zone *zone =
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
-	u32 i, zeros;
+	struct zeros zeros = {.left = 0};
+	u32 i, shift = 0, probe = 0;
 	bool more;
 
-	tm_lock_acquire(&zone->lock);
-	more = tm_prefetch_fault(&zone->prefetch, block, &w);
-	tm_lock_release(&zone->lock);
 	if (p->around_max && !fresh)
-		have_around(lane, block, w.stream);
+		shift = around_learn(p, block, &probe);
+	tm_lock_acquire(&zone->lock);
+	more = tm_prefetch_fault(&zone->prefetch, block, shift, missed, &w);
+	tm_lock_release(&zone->lock);
+	if (shift && !w.stream)
+		have_around(lane, block, shift, probe);
 	if (!more)
 		return;
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
 	/* a first pass over new memory shall not fault on every block */
-	zeros = w.stride == 1 || w.stride == -1 ? ZERO_AHEAD_BLOCKS : 0;
+	if (w.stride == 1 || w.stride == -1)
+		zeros.left = zeros_ahead(p);
 	for (i = 0; i < w.nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0 ? TM_FRAME_MARKER : 0))
 			break;
+	zeros_map(lane, &zeros);
 	if (i == w.nr)
 		return;
+	lane->scarce = true;
 	tm_lock_acquire(&zone->lock);
 	tm_prefetch_trim(&w, i);
 	tm_lock_release(&zone->lock);

@@ -25,13 +25,16 @@ static u32 frames_high(const struct tm_pager *p, u32 *low)
 	return high;
 }
 
+/* what faults of a few threads need until more are free */
+#define FAULT_FRAMES 16
+
 u32 tm_frames_kept(const struct tm_pager *p)
 {
 	u32 low;
 
 	/* below the low watermark, so that reading ahead starts evictions */
 	frames_high(p, &low);
-	return low / 2;
+	return low / 2 < FAULT_FRAMES ? low / 2 : FAULT_FRAMES;
 }
 
 /*
@@ -109,17 +112,69 @@ static bool may_leave(struct tm_pager *p, const struct tm_ref *b,
 	       (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO;
 }
 
+/* Of the same kind as the victim, and not much younger. */
+static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
+			 const struct tm_ref *b, bool have_slot)
+{
+	return b->e->state == victim->e->state &&
+	       tm_replace_joins(&b->shard->replace, victim->e->frame,
+				b->e->frame) &&
+	       may_leave(p, b, have_slot);
+}
+
 /*
- * Take a victim out of its list, busy; and with it its neighbours, where they
- * would be next and it is worth it, up to @most in all. The shard is not
- * locked on return.
+ * The victim, which is off its list, and around it those of its aligned unit
+ * that may as well leave with it, up to @most in all; shard locked. After the
+ * clusters of FreeBSD's pageout (vm_pageout_cluster()): neighbours leave with
+ * one call, and lie together on the server, whatever was used in between.
+ */
+static void victims_gather(struct tm_pager *p, const struct tm_ref *victim,
+			   bool have_slot, u32 most, struct victims *v)
+{
+	const struct tm_replace_ops *ops = p->config.replace;
+	struct tm_replace *replace = &victim->shard->replace;
+	u32 share = 1 + tm_replace_nr(replace) / RUN_SHARE;
+	struct tm_ref b;
+	u32 i;
+
+	/* cached ones are in the order in which they were unmapped */
+	if (!v->mapped)
+		most = 1;
+	else if (most > share)
+		most = share;
+	v->first = *victim;
+	for (v->nr = 1; v->nr < most && v->first.block % TM_RUN_BLOCKS;
+	     v->nr++) {
+		b = tm_ref_before(&v->first);
+		if (!joins_victim(p, victim, &b, have_slot))
+			break;
+		v->first = b;
+	}
+	for (; v->nr < most; v->nr++) {
+		b = tm_ref_neighbour(&v->first, v->nr);
+		if (b.block % TM_RUN_BLOCKS == 0 ||
+		    !joins_victim(p, victim, &b, have_slot))
+			break;
+	}
+	for (i = 0; i < v->nr; i++) {
+		b = tm_ref_neighbour(&v->first, i);
+		v->frame[i] = b.e->frame;
+		if (b.block != victim->block)
+			ops->remove(replace, b.e->frame);
+		b.e->state = TM_UNMAPPING;
+	}
+}
+
+/*
+ * Take a victim out of its list, busy, and up to @most in all with those
+ * around it. The shard is not locked on return.
  */
 static enum evict_result victims_take(struct tm_pager *p,
 				      struct tm_shard *shard, bool have_slot,
 				      u32 most, struct victims *v)
 {
 	const struct tm_replace_ops *ops = p->config.replace;
-	struct tm_ref b;
+	struct tm_ref victim;
 	u32 frame;
 
 	tm_lock_acquire(&shard->lock);
@@ -128,30 +183,14 @@ static enum evict_result victims_take(struct tm_pager *p,
 		tm_lock_release(&shard->lock);
 		return EVICT_NONE;
 	}
-	b = tm_ref_find(p, p->frames.at[frame].block);
-	v->first = b;
-	v->mapped = b.e->state == TM_RESIDENT;
-	if (!may_leave(p, &b, have_slot)) {
+	victim = tm_ref_find(p, p->frames.at[frame].block);
+	v->mapped = victim.e->state == TM_RESIDENT;
+	if (!may_leave(p, &victim, have_slot)) {
 		ops->insert(&shard->replace, frame, !v->mapped);
 		tm_lock_release(&shard->lock);
 		return EVICT_KEPT;
 	}
-	if (!v->mapped || !p->ops->unmap_run)
-		most = 1;
-	else if (most > 1 + tm_replace_nr(&shard->replace) / RUN_SHARE)
-		most = 1 + tm_replace_nr(&shard->replace) / RUN_SHARE;
-	for (v->nr = 0;;) {
-		v->frame[v->nr++] = b.e->frame;
-		b.e->state = TM_UNMAPPING;
-		if (v->nr >= most || (b.block + 1) % TM_RUN_BLOCKS == 0)
-			break;
-		b = tm_ref_neighbour(&b, 1);
-		if (b.e->state != TM_RESIDENT ||
-		    !tm_replace_due(&shard->replace, b.e->frame) ||
-		    !may_leave(p, &b, have_slot))
-			break;
-		ops->remove(&shard->replace, b.e->frame);
-	}
+	victims_gather(p, &victim, have_slot, most, v);
 	tm_lock_release(&shard->lock);
 	return EVICT_GONE;
 }
@@ -344,7 +383,7 @@ static u32 victims_leave(struct tm_lane *lane, const struct victims *v, u32 i,
 		tm_block_settle(lane, &b, TM_HELD_MAPPED, 0);
 		return 1;
 	}
-	if (nr > 1)
+	if (nr > 1 && p->ops->unmap_run)
 		done = p->ops->unmap_run(p->ctx, lane, b.block, v->frame + i,
 					 nr, change);
 	for (k = 0; k < nr; k++) {
@@ -402,10 +441,12 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	u32 nr = 0, tries, tried, gone, most;
 	int no_slot = 0;
 
+	if (!batch)
+		batch = 1;
 	if (direct && want < batch)
 		want = batch;
 	if (!direct && want > batch)
-		want = batch ? batch : 1;
+		want = batch;
 	if (want > TM_IO_BLOCKS)
 		want = TM_IO_BLOCKS;
 	/* second chances and pinned pages take some of them */
@@ -413,8 +454,8 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		most = tm_lane_room(lane, !direct);
 		if (!most)
 			break;
-		if (most > want - nr)
-			most = want - nr;
+		if (most > batch)
+			most = batch;
 		if (most > tries)
 			most = tries;
 		/* stay with one shard: neighbours shall leave together */

@@ -414,7 +414,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	struct tm_pager *p = lane->pager;
 	enum tm_fault_result result;
 	struct tm_block *e;
-	bool fresh = false;
+	bool missed = false, fresh = false;
 	struct tm_ref b;
 	int err;
 
@@ -429,6 +429,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	switch (e->state) {
 	case TM_ABSENT:
 	case TM_REMOTE:
+		missed = true;
 		fresh = e->state == TM_ABSENT;
 		if (fresh)
 			tm_stats_add(lane->stats, faults_zero, 1);
@@ -471,7 +472,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		break;
 	}
 	if (!tm_load_relaxed(&p->waiting))
-		tm_read_ahead(lane, block, fresh);
+		tm_read_ahead(lane, block, missed, fresh);
 	return result;
 }
 
@@ -487,5 +488,11 @@ enum tm_fault_result tm_pager_fault(struct tm_lane *lane, u64 block, bool write,
 	else
 		result = tm_fault_block(lane, block, write, started_ns);
 	tm_lane_finish(lane);
+	if (lane->scarce) {
+		/* the lane may have no idle moment for it soon */
+		lane->scarce = false;
+		tm_reclaim(lane);
+		tm_lane_finish(lane);
+	}
 	return result;
 }

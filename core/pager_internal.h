@@ -76,9 +76,10 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
-	u32 barren; /* calls of tm_evict() in a row that found nothing */
-	u32 served; /* faults taken from queues: the shards take turns */
-	bool fresh; /* a victim was spared because its fault has just ended */
+	u32 barren;  /* calls of tm_evict() in a row that found nothing */
+	u32 served;  /* faults taken from queues: the shards take turns */
+	bool scarce; /* reading ahead found too few frames */
+	bool fresh;  /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
@@ -155,6 +156,11 @@ static inline struct tm_ref tm_ref_find(struct tm_pager *p, u64 block)
 static inline struct tm_ref tm_ref_neighbour(const struct tm_ref *b, u32 i)
 {
 	return (struct tm_ref){b->block + i, b->e + i, b->shard};
+}
+
+static inline struct tm_ref tm_ref_before(const struct tm_ref *b)
+{
+	return (struct tm_ref){b->block - 1, b->e - 1, b->shard};
 }
 
 static inline struct tm_frame *tm_ref_frame(struct tm_pager *p,
@@ -244,9 +250,10 @@ void tm_queue_expire(struct tm_lane *lane, u64 ns);
 
 /**
  * tm_read_ahead() - have ready what is needed next after a fault on @block
- * @fresh: it was the block's first ever
+ * @missed: it was neither here nor on its way
+ * @fresh: nor ever before
  */
-void tm_read_ahead(struct tm_lane *lane, u64 block, bool fresh);
+void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh);
 
 /** tm_probe_ended() - the block that was left unmapped was used, or was not */
 void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
@@ -257,9 +264,17 @@ void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
  * tm_run_map() - neighbours whose bytes are here, and which are MAPPING now,
  * become mapped, with one call if possible
  * @frame: of each from @first on
+ * @flags: TM_MAP_ZERO where they are new instead
  */
 void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
-		const u32 *frame, u32 nr);
+		const u32 *frame, u32 nr, unsigned int flags);
+
+/**
+ * tm_run_joins() - the block, which came from its server, is to be mapped
+ *
+ * Unless it is a marker or a probe, or was freed meanwhile; shard locked.
+ */
+bool tm_run_joins(struct tm_pager *p, const struct tm_ref *b);
 
 /**
  * tm_run_fetched() - map the first of @nr neighbours that came together, and

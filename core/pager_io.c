@@ -306,7 +306,7 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 	tm_lock_acquire(&b->shard->lock);
 	if (!err) {
 		b->e->flags &= (u16)~TM_BLOCK_RETRY;
-		if (!(tm_ref_frame(p, b)->flags & TM_FRAME_MARKER))
+		if (tm_run_joins(p, b))
 			b->e->flags |= TM_BLOCK_WANTED;
 		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 		return;

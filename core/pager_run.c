@@ -7,15 +7,16 @@
 #include "core/pager_internal.h"
 
 void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
-		const u32 *frame, u32 nr)
+		const u32 *frame, u32 nr, unsigned int flags)
 {
 	struct tm_pager *p = lane->pager;
+	bool zero = flags & TM_MAP_ZERO;
 	u32 i, done;
 	u64 now;
 
-	done = p->ops->map_run
-		       ? p->ops->map_run(p->ctx, lane, first->block, frame, nr)
-		       : 0;
+	done = p->ops->map_run ? p->ops->map_run(p->ctx, lane, first->block,
+						 frame, nr, flags)
+			       : 0;
 	now = p->ops->now(p->ctx);
 	for (i = 0; i < nr; i++) {
 		struct tm_ref b = tm_ref_neighbour(first, i);
@@ -24,10 +25,14 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 		tm_lock_acquire(&b.shard->lock);
 		if (i < done) {
 			f->mapped_ns = f->flags & TM_FRAME_FAULT ? now : 0;
+			if (zero)
+				f->flags |= TM_FRAME_ZERO;
 			tm_block_settle(lane, &b, TM_HELD_MAPPED, 0);
 		} else {
 			b.e->flags |= TM_BLOCK_WANTED;
-			tm_block_settle(lane, &b, TM_HELD_BYTES, 0);
+			tm_block_settle(lane, &b,
+					zero ? TM_HELD_NOTHING : TM_HELD_BYTES,
+					0);
 		}
 	}
 }
@@ -41,8 +46,7 @@ static void run_add(const struct tm_ref *b, u32 *frame, u32 *nr)
 	frame[(*nr)++] = b->e->frame;
 }
 
-/* Another's, a marker or a probe, or freed: that one goes alone. */
-static bool joins_fetched(struct tm_pager *p, const struct tm_ref *b)
+bool tm_run_joins(struct tm_pager *p, const struct tm_ref *b)
 {
 	return !(b->e->flags & TM_BLOCK_DISCARD) &&
 	       !(tm_ref_frame(p, b)->flags & TM_FRAME_MARKER);
@@ -58,13 +62,13 @@ u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 		return 0;
 	tm_lock_acquire(&first->shard->lock);
 	next = tm_ref_neighbour(first, 1);
-	if (joins_fetched(p, first) && joins_fetched(p, &next))
-		for (b = *first; run < nr && joins_fetched(p, &b);
+	if (tm_run_joins(p, first) && tm_run_joins(p, &next))
+		for (b = *first; run < nr && tm_run_joins(p, &b);
 		     b = tm_ref_neighbour(&b, 1))
 			run_add(&b, frame, &run);
 	tm_lock_release(&first->shard->lock);
 	if (run)
-		tm_run_map(lane, first, frame, run);
+		tm_run_map(lane, first, frame, run, 0);
 	return run;
 }
 
@@ -95,6 +99,6 @@ void tm_run_rescue(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
 		tm_lock_release(&first->shard->lock);
 		b = tm_ref_neighbour(first, i);
 		if (run)
-			tm_run_map(lane, &b, frame, run);
+			tm_run_map(lane, &b, frame, run, 0);
 	}
 }

@@ -30,7 +30,8 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 	s->used = p->clock;
 	s->prev = s->size + 1;
 	s->start = first;
-	s->size = window_next(s->size, p->max);
+	s->want = window_next(s->want, p->max);
+	s->size = s->want;
 
 	w->first = first;
 	w->stride = s->stride;
@@ -50,7 +51,8 @@ static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
 	return *at >= -(s64)s->prev && *at <= (s64)s->size;
 }
 
-bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
+bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
+		       struct tm_window *w)
 {
 	struct tm_stream *s, *end = p->stream + TM_STREAMS, *oldest = p->stream;
 	s64 at, d, stride = 0;
@@ -64,8 +66,13 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 			continue;
 		s->used = p->clock;
 		w->stream = s;
-		if (at < 0)
-			return false;
+		if (at < 0) {
+			if (!missed)
+				return false;
+			/* what was read ahead is gone again: begin anew */
+			s->want = 0;
+			return window_set(p, s, block + (u64)s->stride, w);
+		}
 		at = at < (s64)s->size ? (s64)s->size : at + 1;
 		return window_set(p, s, s->start + (u64)(at * s->stride), w);
 	}
@@ -80,9 +87,10 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 			return false;
 		/*
 		 * Two neighbours are enough for a stream; otherwise the same
-		 * distance has to come twice.
+		 * distance has to come twice, and be more than comes anyhow.
 		 */
-		if (d == 1 || d == -1 || d == s->stride) {
+		if (d == 1 || d == -1 ||
+		    (d == s->stride && distance(d) > 1 << shift)) {
 			s->stride = d;
 			return window_set(p, s, block + (u64)d, w);
 		}
@@ -95,6 +103,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w)
 	oldest->start = block;
 	oldest->stride = stride;
 	oldest->size = 0;
+	oldest->want = 0;
 	oldest->used = p->clock;
 	return false;
 }

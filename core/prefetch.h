@@ -19,6 +19,7 @@
  *	block that faulted
  * @stride: from block to block; of a candidate, from the fault before
  * @size: blocks in the window; 0 is a candidate
+ * @want: as many were asked for, of which only @size may have been had
  * @prev: blocks in the windows before it in which faults still may come
  * @used: when it last matched, by the count of faults
  */
@@ -26,6 +27,7 @@ struct tm_stream {
 	u64 start;
 	s64 stride;
 	u32 size;
+	u32 want;
 	u32 prev;
 	u64 used;
 };
@@ -56,11 +58,15 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 max);
 
 /**
  * tm_prefetch_fault() - @block faulted
+ * @shift: log2 of the blocks, aligned to as many, that come with each fault
+ *	anyhow: a stride must be larger
+ * @missed: it is neither here nor on its way
  *
  * Returns true, and the window, when there is something to fetch. Blocks may
  * lie outside the address space (also below: they wrap).
  */
-bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, struct tm_window *w);
+bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
+		       struct tm_window *w);
 
 /**
  * tm_prefetch_trim() - only the first @nr of the window could be had

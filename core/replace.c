@@ -25,6 +25,7 @@ void tm_replace_init(struct tm_replace *r, struct tm_frame *frame)
 
 	r->frame = frame;
 	r->turn = 0;
+	r->choice = 0;
 	for (i = 0; i < TM_REPLACE_LISTS; i++)
 		tm_frame_list_init(&r->list[i]);
 }
@@ -42,6 +43,7 @@ u32 tm_replace_nr(const struct tm_replace *r)
 void tm_replace_push(struct tm_replace *r, u32 frame, u8 list)
 {
 	r->frame[frame].list = list;
+	r->frame[frame].turn = r->turn++;
 	tm_frame_list_push(r->frame, &r->list[list], frame);
 }
 
@@ -50,9 +52,12 @@ void tm_replace_remove(struct tm_replace *r, u32 frame)
 	tm_frame_list_remove(r->frame, &r->list[r->frame[frame].list], frame);
 }
 
-bool tm_replace_due(const struct tm_replace *r, u32 frame)
+bool tm_replace_joins(const struct tm_replace *r, u32 victim, u32 frame)
 {
-	return r->list[r->frame[frame].list].tail == frame;
+	const struct tm_frame *v = &r->frame[victim], *f = &r->frame[frame];
+
+	return f->list == v->list &&
+	       r->turn - f->turn >= (r->turn - v->turn) / 2;
 }
 
 u32 tm_replace_pop(struct tm_replace *r, u8 list)

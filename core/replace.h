@@ -15,7 +15,8 @@
 struct tm_replace {
 	struct tm_frame *frame; /* the table */
 	struct tm_frame_list list[TM_REPLACE_LISTS];
-	u32 turn;
+	u32 turn;   /* insertions so far */
+	u32 choice; /* the policy's own */
 };
 
 /**
@@ -54,8 +55,12 @@ void tm_replace_push(struct tm_replace *r, u32 frame, u8 list);
 /** tm_replace_remove() - for policies: out of the list that it is on */
 void tm_replace_remove(struct tm_replace *r, u32 frame);
 
-/** tm_replace_due() - it is the next victim of its list */
-bool tm_replace_due(const struct tm_replace *r, u32 frame);
+/**
+ * tm_replace_joins() - a frame in the lists may as well go with this victim
+ *
+ * Of the same list, and there for at least half as long.
+ */
+bool tm_replace_joins(const struct tm_replace *r, u32 victim, u32 frame);
 
 /** tm_replace_pop() - for policies: from the tail; TM_NO_FRAME if empty */
 u32 tm_replace_pop(struct tm_replace *r, u8 list);

@@ -34,7 +34,7 @@ static u32 lru_victim(struct tm_replace *r)
 	 * To fill the inactive list, two of three victims come from the active
 	 * one. Not all: the first eviction would wait for the whole of it.
 	 */
-	if (few && r->turn++ % 3)
+	if (few && r->choice++ % 3)
 		first = ACTIVE;
 	frame = tm_replace_pop(r, first);
 	return frame == TM_NO_FRAME ? tm_replace_pop(r, !first) : frame;

@@ -3,6 +3,7 @@
 #
 # tests/bench/evaluate: what it refuses; and with "smoke", that it measures and
 # draws each figure at tiny sizes, and leaves the machine as it was.
+# shellcheck disable=SC2317 # functions for wait_until
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 requires jq
@@ -37,10 +38,42 @@ arguments() {
 
 # state: of the machine, where baselines need to change it
 state() {
-	cat /proc/swaps /proc/sys/vm/page-cluster
+	cat /proc/swaps /proc/sys/vm/page-cluster /proc/sys/vm/swappiness
 	ls /sys/block
 	find /var/tmp -maxdepth 1 -name 'teramem-evaluate-*'
 	find /sys/fs/cgroup -maxdepth 2 -name 'teramem-evaluate-*'
+}
+
+# interrupted: a run that is ended by two signals undoes what it set up, and
+# keeps what it had
+interrupted() {
+	local before=$1
+	start "$evaluate" --smoke latency write --results="$TMP/ended" \
+		>"$TMP/out" 2>"$TMP/err"
+	wait_until 300 test -e "$TMP/ended/latency.png"
+	wait_until 300 swap_is_on
+	kill "$started"
+	assert "it says how to go on" wait_until 60 \
+		grep -q 'resume goes on' "$TMP/err"
+	kill "$started" 2>/dev/null
+	wait "$started"
+	assert_eq $? 143 "ended by signals"
+	assert "... keeps what it had" test -s "$TMP/ended/latency.json"
+	assert_eq "$(state)" "$before" "... the machine is as before"
+}
+
+swap_is_on() {
+	[ "$(wc -l </proc/swaps)" -gt 1 ]
+}
+
+# resumed: what is there is kept, and what is not is measured
+resumed() {
+	rm "$TMP/results/latency.json"
+	"$evaluate" --smoke --resume --without=jobs --results="$TMP/results" \
+		>"$TMP/out" 2>"$TMP/err"
+	assert_eq $? 0 "what is lacking is measured"
+	assert_eq "$(grep -c ': was there$' "$TMP/err")" 13 "... and nothing else"
+	assert "... which it was" test -s "$TMP/results/latency.json"
 }
 
 smoke() {
@@ -70,6 +103,8 @@ smoke() {
 	assert_eq "$(jq '[.cases[] | select(.series | test("RR|Simple")) |
 		.samples[].stats.bytes_in > 0] | length > 0 and all' \
 		"$TMP/results/sequential.json")" true "remote memory was read"
+	resumed
+	interrupted "$before"
 	assert_eq "$(jq '.about.machine | has("kernel") and has("commit")' \
 		"$TMP/results/sequential.json")" true "the machine is described"
 }

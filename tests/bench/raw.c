@@ -104,10 +104,13 @@ static double blocking_loop(bool tcp, uint32_t block, unsigned int depth,
 		serve(fd[0], block);
 	}
 	close(fd[0]);
+	/* Its first reply says that the other side has its memory. */
+	for (i = 0; i < depth; i++)
+		send(fd[1], request, sizeof(request), 0);
+	if (recv(fd[1], buffer, block + 64, MSG_WAITALL) < 0)
+		die("blocking loop");
 	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	start = clock_ns(CLOCK_MONOTONIC);
-	for (i = 1; i < depth; i++)
-		send(fd[1], request, sizeof(request), 0);
 	while (clock_ns(CLOCK_MONOTONIC) - start < ms * 1000000ull) {
 		sent_ns = clock_ns(CLOCK_MONOTONIC);
 		if (send(fd[1], request, sizeof(request), 0) < 0 ||

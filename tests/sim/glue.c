@@ -151,13 +151,13 @@ static int glue_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 
 /* As far as seed and luck let it: up to the first that cannot. */
 static u32 glue_map_run(void *ctx, struct tm_lane *lane, u64 block,
-			const u32 *frame, u32 nr)
+			const u32 *frame, u32 nr, unsigned int flags)
 {
 	u32 i;
 
 	sim.busy = block + sim_random(nr);
 	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
-		if (glue_map(ctx, lane, block + i, frame[i], 0))
+		if (glue_map(ctx, lane, block + i, frame[i], flags))
 			break;
 	return i;
 }

@@ -82,7 +82,7 @@ refused() {
 	assert_match "$got" "^minicluster: .*$wanted" "refused: $name"
 	assert_eq "$(wc -l <<<"$got")" 1 "in one line: $name"
 }
-refused "9 nodes" "'9' is not 1 to 8" up -n 9
+refused "10 nodes" "'10' is not 1 to 9" up -n 10
 refused "a size that is none" "'1x' is not a number" up --mem 1000,1x
 refused "a folder that exists" "name a new folder" up --dir "$TMP"
 refused "a file that does not exist" "cannot read" up --conf "$TMP/none"

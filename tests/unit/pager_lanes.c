@@ -13,18 +13,21 @@
 
 #include "tests/unit/world.h"
 
+/* Few, that all lanes meet on; or as many as make several shards. */
 #define BLOCKS 512
 #define STEPS 8000
+#define BLOCKS_MANY 4608
+#define STEPS_MANY 40000
 
 /* What its owner (block modulo lanes) wrote last. */
-static u64 model[BLOCKS];
+static u64 model[BLOCKS_MANY];
 
 struct runner {
 	pthread_t thread;
 	struct world *w;
 	unsigned int lane;
 	u64 seed;
-	u64 discarding; /* a block not gone yet, or BLOCKS */
+	u64 discarding; /* a block not gone yet, or nr_blocks */
 };
 
 static u64 roll(struct runner *r, u64 n)
@@ -35,11 +38,16 @@ static u64 roll(struct runner *r, u64 n)
 	return r->seed % n;
 }
 
+static u64 blocks_of(const struct runner *r)
+{
+	return r->w->config.nr_blocks;
+}
+
 static u64 own_block(struct runner *r)
 {
 	u64 lanes = r->w->config.nr_lanes;
 
-	return roll(r, BLOCKS / lanes) * lanes + r->lane;
+	return roll(r, blocks_of(r) / lanes) * lanes + r->lane;
 }
 
 /* Its own blocks it writes and checks; at those of others it looks. */
@@ -47,7 +55,7 @@ static void access_one(struct runner *r)
 {
 	struct world *w = r->w;
 	bool own = roll(r, 4), write = own && roll(r, 2);
-	u64 block = own ? own_block(r) : roll(r, BLOCKS);
+	u64 block = own ? own_block(r) : roll(r, blocks_of(r));
 	u64 value = r->seed;
 
 	if (block == r->discarding)
@@ -67,14 +75,14 @@ static void discard_own(struct runner *r)
 {
 	u64 block = r->discarding;
 
-	if (block == BLOCKS)
+	if (block == blocks_of(r))
 		block = own_block(r);
 	r->discarding = block;
 	if (!tm_pager_discard(w_lane(r->w, r->lane), block, 1))
 		return;
 	W_CHECK(!w_access(r->w, block, false, &model[block]) || !model[block]);
 	model[block] = 0;
-	r->discarding = BLOCKS;
+	r->discarding = blocks_of(r);
 }
 
 static void end_one(struct runner *r, u32 i)
@@ -90,9 +98,9 @@ static void *run(void *arg)
 {
 	struct runner *r = arg;
 	struct world *w = r->w;
-	u32 i, nr;
+	u32 i, nr, steps = blocks_of(r) == BLOCKS ? STEPS : STEPS_MANY;
 
-	for (i = 0; i < STEPS; i++) {
+	for (i = 0; i < steps; i++) {
 		if (!roll(r, 100))
 			tm_pager_server_room(w->pager, 0);
 		tm_add_return(&w->now, 10000);
@@ -102,7 +110,7 @@ static void *run(void *arg)
 			tm_pager_balance(w_lane(w, r->lane));
 			break;
 		case 1:
-			if (!roll(r, 4) || r->discarding != BLOCKS)
+			if (!roll(r, 4) || r->discarding != blocks_of(r))
 				discard_own(r);
 			break;
 		case 2:
@@ -138,7 +146,6 @@ static void run_lanes(struct tm_pager_config config, u64 seed)
 	u64 block, value;
 	unsigned int i;
 
-	config.nr_blocks = BLOCKS;
 	config.stall_ms = 1000000;
 	w = w_create(config);
 	memset(model, 0, sizeof(model));
@@ -146,7 +153,7 @@ static void run_lanes(struct tm_pager_config config, u64 seed)
 		r[i].w = w;
 		r[i].lane = i;
 		r[i].seed = seed * 1000003 + i + 1;
-		r[i].discarding = BLOCKS;
+		r[i].discarding = config.nr_blocks;
 		W_CHECK(!pthread_create(&r[i].thread, NULL, run, &r[i]));
 	}
 	for (i = 0; i < config.nr_lanes; i++)
@@ -154,9 +161,9 @@ static void run_lanes(struct tm_pager_config config, u64 seed)
 
 	settle(w);
 	for (i = 0; i < config.nr_lanes; i++)
-		while (r[i].discarding != BLOCKS)
+		while (r[i].discarding != config.nr_blocks)
 			discard_own(&r[i]);
-	for (block = 0; block < BLOCKS; block++) {
+	for (block = 0; block < config.nr_blocks; block++) {
 		while (!w_access(w, block, false, &value)) {
 			tm_pager_fault(w_lane(w, 0), block, false, w->now);
 			while (w->nr_requests[0])
@@ -174,6 +181,7 @@ static void fifo(void **state)
 {
 	struct tm_pager_config c = w_defaults();
 
+	c.nr_blocks = BLOCKS;
 	c.nr_lanes = 4;
 	c.nr_frames = 64;
 	c.prefetch_blocks = 4;
@@ -184,8 +192,9 @@ static void lru_many_shards(void **state)
 {
 	struct tm_pager_config c = w_defaults();
 
+	c.nr_blocks = BLOCKS_MANY;
 	c.nr_lanes = 3;
-	c.nr_frames = 300;
+	c.nr_frames = 4096;
 	c.prefetch_blocks = 8;
 	c.around_blocks = 16;
 	c.replace = &tm_replace_lru;
@@ -197,6 +206,7 @@ static void no_cache(void **state)
 {
 	struct tm_pager_config c = w_defaults();
 
+	c.nr_blocks = BLOCKS;
 	c.nr_lanes = 4;
 	c.nr_frames = 48;
 	c.can_cache = false;
@@ -208,6 +218,7 @@ static void tiny(void **state)
 {
 	struct tm_pager_config c = w_defaults();
 
+	c.nr_blocks = BLOCKS;
 	c.nr_lanes = 4;
 	c.nr_frames = 4;
 	c.io_depth = 2;

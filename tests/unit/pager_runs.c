@@ -26,9 +26,9 @@ static void nested_now(void)
 }
 
 static u32 nested_map_run(void *ctx, struct tm_lane *lane, u64 block,
-			  const u32 *frame, u32 nr)
+			  const u32 *frame, u32 nr, unsigned int flags)
 {
-	nr = w_map_run(ctx, lane, block, frame, nr);
+	nr = w_map_run(ctx, lane, block, frame, nr, flags);
 	nested_now();
 	return nr;
 }
@@ -106,6 +106,54 @@ static void streams_go_in_runs(void **state)
 	check(w);
 }
 
+/*
+ * What the program used in between does not keep neighbours apart, neither on
+ * their way out nor on the server.
+ */
+static void interleaved_streams_leave_apart(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, k, requests, blocks;
+
+	w->unmap_runs = 0;
+	blocks = STAT(evicted);
+	for (i = 0; i < 256; i++)
+		for (k = 0; k < 3; k++)
+			put(w, 512 + k * 1024 + i, i + k);
+	assert_true(STAT(evicted) - blocks > 4 * w->unmap_runs);
+	requests = STAT(fetch_requests);
+	blocks = STAT(fetched_blocks);
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get(w, 1536 + i), i + 1);
+	requests = STAT(fetch_requests) - requests;
+	blocks = STAT(fetched_blocks) - blocks;
+	assert_true(blocks > 4 * requests);
+	check(w);
+}
+
+/* A lane that has no idle moment still empties frames for what is ahead. */
+static void busy_lane_reads_ahead(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, value, requests = STAT(fetch_requests);
+	u64 blocks = STAT(fetched_blocks);
+
+	for (i = 0; i < 256; i++) {
+		while (!w_access(w, i, false, &value)) {
+			fault(w, i, false);
+			while (w->nr_requests[0])
+				w_end(w, 0, 0, 0);
+			w->now += 100000;
+		}
+		assert_int_equal(value, i + 1000);
+	}
+	requests = STAT(fetch_requests) - requests;
+	blocks = STAT(fetched_blocks) - blocks;
+	assert_int_equal(STAT(evict_direct), 0);
+	assert_true(blocks > 4 * requests);
+	check(w);
+}
+
 static void fault_both(void)
 {
 	tm_pager_fault(w_lane(nested, 1), 40, true, nested->now);
@@ -153,6 +201,42 @@ static void discards_within_runs(void **state)
 	check(w);
 }
 
+/* The first fetch under way of so many blocks, or NULL. */
+static const struct tm_io *fetch_of(struct world *w, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < w->nr_requests[0]; i++)
+		if (w->request[0][i].kind == W_FETCH &&
+		    w->request[0][i].io->nr >= nr)
+			return w->request[0][i].io;
+	return NULL;
+}
+
+/* It leaves the run that it is part of, and is never mapped. */
+static void discarded_while_fetched(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 block, i;
+	u32 maps;
+
+	for (i = 0; !fetch_of(w, 4); i++) {
+		assert_true(i < 200);
+		get(w, i);
+		fault(w, i + 1, false);
+	}
+	block = fetch_of(w, 4)->seg[2].block;
+	maps = w->view[block].maps;
+	tm_pager_discard(w_lane(w, 0), block, 1);
+	w_drain(w, 0);
+	assert_int_equal(w->view[block].maps, maps);
+	assert_false(mapped(w, block));
+	assert_int_equal(get(w, block), 0);
+	for (i = 0; i < 256; i++)
+		assert_int_equal(get(w, i), i == block ? 0 : i + 1000);
+	w_destroy(w);
+}
+
 static void pinned_within_a_run(void **state)
 {
 	struct world *w = streaming(&tm_replace_fifo);
@@ -186,14 +270,45 @@ static void map_error_within_a_run(void **state)
 	check(w);
 }
 
+/* New blocks, of which one cannot be mapped, and of which none is written. */
+static void new_blocks_in_runs(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i, maps = 0, stored = STAT(stored_blocks);
+
+	w->map_runs = 0;
+	w->view[2070].map_error = -EFAULT;
+	for (i = 0; i < 128; i++) {
+		if (i < 22)
+			assert_false(mapped(w, 2070));
+		else
+			w->view[2070].map_error = 0;
+		assert_int_equal(get(w, 2048 + i), 0);
+		maps += w->view[2048 + i].maps;
+	}
+	assert_true(w->map_runs > 0);
+	assert_true(maps > 4 * w->map_runs);
+	for (i = 0; i < 256; i++)
+		get(w, i);
+	for (i = 0; i < 128; i++)
+		assert_false(mapped(w, 2048 + i));
+	/* those that were there before */
+	assert_in_range(STAT(stored_blocks) - stored, 0, 128);
+	check(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
+		cmocka_unit_test(interleaved_streams_leave_apart),
+		cmocka_unit_test(busy_lane_reads_ahead),
 		cmocka_unit_test(faults_within_runs),
 		cmocka_unit_test(discards_within_runs),
+		cmocka_unit_test(discarded_while_fetched),
 		cmocka_unit_test(pinned_within_a_run),
 		cmocka_unit_test(map_error_within_a_run),
+		cmocka_unit_test(new_blocks_in_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

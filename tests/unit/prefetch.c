@@ -38,7 +38,7 @@ static void step(struct tm_prefetch *p, struct reader *r)
 
 	if (!is_ready(r, r->at)) {
 		r->faults++;
-		if (tm_prefetch_fault(p, r->at, &w)) {
+		if (tm_prefetch_fault(p, r->at, 0, false, &w)) {
 			assert_int_equal(w.stride, r->stride);
 			assert_true(w.nr <= p->max);
 			for (i = 1; i < w.nr; i++)
@@ -85,35 +85,80 @@ static void window_grows_and_follows(void **state)
 	u64 next;
 
 	tm_prefetch_init(&p, 16);
-	assert_false(tm_prefetch_fault(&p, 100, &w));
-	assert_true(tm_prefetch_fault(&p, 101, &w));
+	assert_false(tm_prefetch_fault(&p, 100, 0, false, &w));
+	assert_true(tm_prefetch_fault(&p, 101, 0, false, &w));
 	assert_int_equal(w.first, 102);
 	assert_int_equal(w.nr, 2);
 	assert_int_equal(w.stride, 1);
 	/* its marker asks for the next, twice as large, right behind it */
-	assert_true(tm_prefetch_fault(&p, 102, &w));
+	assert_true(tm_prefetch_fault(&p, 102, 0, false, &w));
 	assert_int_equal(w.first, 104);
 	assert_int_equal(w.nr, 4);
 	/* a late fault in the window before asks for nothing */
-	assert_false(tm_prefetch_fault(&p, 103, &w));
-	assert_true(tm_prefetch_fault(&p, 104, &w));
+	assert_false(tm_prefetch_fault(&p, 103, 0, false, &w));
+	assert_true(tm_prefetch_fault(&p, 104, 0, false, &w));
 	assert_int_equal(w.first, 108);
 	assert_int_equal(w.nr, 8);
-	assert_true(tm_prefetch_fault(&p, 108, &w));
+	assert_true(tm_prefetch_fault(&p, 108, 0, false, &w));
 	assert_int_equal(w.nr, 16);
 	next = w.first;
-	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_true(tm_prefetch_fault(&p, next, 0, false, &w));
 	assert_int_equal(w.first, next + 16);
 	assert_int_equal(w.nr, 16);
-	/* had none of it: the fault behind what there was goes on */
+	/* had none of it: the fault behind what there was goes on as it was */
 	tm_prefetch_trim(&w, 0);
 	next = w.first;
-	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_true(tm_prefetch_fault(&p, next, 0, true, &w));
 	assert_int_equal(w.first, next + 1);
+	assert_int_equal(w.nr, 16);
 	tm_prefetch_trim(&w, 3);
 	next = w.first + 3;
-	assert_true(tm_prefetch_fault(&p, next, &w));
+	assert_true(tm_prefetch_fault(&p, next, 0, true, &w));
 	assert_int_equal(w.first, next + 1);
+	assert_int_equal(w.nr, 16);
+}
+
+/* What was read ahead has been evicted again before it was used. */
+static void missed_in_the_window(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 next;
+
+	tm_prefetch_init(&p, 16);
+	tm_prefetch_fault(&p, 100, 0, true, &w);
+	for (next = 101; tm_prefetch_fault(&p, next, 0, true, &w) && w.nr < 16;)
+		next = w.first;
+	/* on its way, or ready */
+	next = w.first - 5;
+	assert_false(tm_prefetch_fault(&p, next, 0, false, &w));
+	assert_non_null(w.stream);
+	assert_true(tm_prefetch_fault(&p, next, 0, true, &w));
+	assert_int_equal(w.first, next + 1);
+	assert_int_equal(w.nr, 2);
+	assert_true(tm_prefetch_fault(&p, w.first, 0, false, &w));
+	assert_int_equal(w.first, next + 3);
+	assert_int_equal(w.nr, 4);
+}
+
+/* Four aligned blocks come with a fault: one in each is no strided stream. */
+static void strides_beyond_a_unit(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 i;
+
+	tm_prefetch_init(&p, 16);
+	for (i = 100; i < 120; i += 4)
+		assert_false(tm_prefetch_fault(&p, i, 2, true, &w));
+	assert_null(w.stream);
+	assert_false(tm_prefetch_fault(&p, 1000, 2, true, &w));
+	assert_false(tm_prefetch_fault(&p, 1005, 2, true, &w));
+	assert_true(tm_prefetch_fault(&p, 1010, 2, true, &w));
+	assert_int_equal(w.stride, 5);
+	assert_false(tm_prefetch_fault(&p, 5000, 2, true, &w));
+	assert_true(tm_prefetch_fault(&p, 5001, 2, true, &w));
+	assert_int_equal(w.stride, 1);
 }
 
 static void random_is_no_stream(void **state)
@@ -125,7 +170,8 @@ static void random_is_no_stream(void **state)
 	tm_prefetch_init(&p, 8);
 	srandom(7);
 	for (i = 0; i < 100000; i++)
-		windows += tm_prefetch_fault(&p, (u64)random() % 10000000, &w);
+		windows += tm_prefetch_fault(&p, (u64)random() % 10000000, 0,
+					     false, &w);
 	/* now and then two are neighbours by chance */
 	assert_true(windows < 20);
 }
@@ -138,7 +184,7 @@ static void same_block_again(void **state)
 
 	tm_prefetch_init(&p, 8);
 	for (i = 0; i < 10; i++)
-		assert_false(tm_prefetch_fault(&p, 42, &w));
+		assert_false(tm_prefetch_fault(&p, 42, 0, false, &w));
 }
 
 static void interleaved(void **state)
@@ -173,7 +219,8 @@ static void stream_survives_noise(void **state)
 		step(&p, &r);
 		/* each step's other access is far away */
 		if (i % 4 == 3)
-			tm_prefetch_fault(&p, 1000000 + (u64)random(), &w);
+			tm_prefetch_fault(&p, 1000000 + (u64)random(), 0, false,
+					  &w);
 	}
 	assert_in_range(r.faults, 400 / 8, 400 / 8 + 8);
 }
@@ -186,7 +233,7 @@ static void off(void **state)
 
 	tm_prefetch_init(&p, 0);
 	for (i = 0; i < 10; i++)
-		assert_false(tm_prefetch_fault(&p, i, &w));
+		assert_false(tm_prefetch_fault(&p, i, 0, false, &w));
 }
 
 static void wraps_below_zero(void **state)
@@ -195,8 +242,8 @@ static void wraps_below_zero(void **state)
 	struct tm_window w;
 
 	tm_prefetch_init(&p, 8);
-	assert_false(tm_prefetch_fault(&p, 1, &w));
-	assert_true(tm_prefetch_fault(&p, 0, &w));
+	assert_false(tm_prefetch_fault(&p, 1, 0, false, &w));
+	assert_true(tm_prefetch_fault(&p, 0, 0, false, &w));
 	assert_true(w.first == ~0ull);
 }
 
@@ -207,6 +254,8 @@ int main(void)
 		cmocka_unit_test(sequential_down),
 		cmocka_unit_test(strided),
 		cmocka_unit_test(window_grows_and_follows),
+		cmocka_unit_test(missed_in_the_window),
+		cmocka_unit_test(strides_beyond_a_unit),
 		cmocka_unit_test(random_is_no_stream),
 		cmocka_unit_test(same_block_again),
 		cmocka_unit_test(interleaved),

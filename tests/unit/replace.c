@@ -161,6 +161,32 @@ static void lru_unused_readahead_goes_first(void **state)
 		assert_int_equal(tm_replace_lru.victim(&f->r), i);
 }
 
+static void as_old_joins(void **state)
+{
+	struct fixture *f = *state;
+	u32 i, victim;
+
+	for (i = 0; i < 8; i++)
+		tm_replace_lru.insert(&f->r, i, false);
+	victim = tm_replace_lru.victim(&f->r);
+	assert_int_equal(victim, 0);
+	assert_true(tm_replace_joins(&f->r, victim, 1));
+	assert_true(tm_replace_joins(&f->r, victim, 4));
+	/* not half as long there */
+	assert_false(tm_replace_joins(&f->r, victim, 5));
+	assert_false(tm_replace_joins(&f->r, victim, 7));
+	/* used since */
+	tm_replace_lru.remove(&f->r, 1);
+	tm_replace_lru.insert(&f->r, 1, false);
+	assert_false(tm_replace_joins(&f->r, victim, 1));
+	/* on the other list */
+	tm_replace_lru.remove(&f->r, 2);
+	tm_replace_lru.insert(&f->r, 2, true);
+	for (i = 8; i < FRAMES; i++)
+		tm_replace_lru.insert(&f->r, i, false);
+	assert_false(tm_replace_joins(&f->r, victim, 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +197,7 @@ int main(void)
 		T(lru_second_chance),
 		T(lru_clock),
 		T(lru_unused_readahead_goes_first),
+		T(as_old_joins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

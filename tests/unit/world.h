@@ -215,14 +215,14 @@ static inline int w_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 
 /* Up to the first that cannot, as if one by one. */
 static inline u32 w_map_run(void *ctx, struct tm_lane *lane, u64 block,
-			    const u32 *frame, u32 nr)
+			    const u32 *frame, u32 nr, unsigned int flags)
 {
 	struct world *w = ctx;
 	u32 i;
 
 	tm_add_return(&w->map_runs, 1);
 	for (i = 0; i < nr; i++)
-		if (w_map(ctx, lane, block + i, frame[i], 0))
+		if (w_map(ctx, lane, block + i, frame[i], flags))
 			break;
 	return i;
 }

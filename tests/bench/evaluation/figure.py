@@ -80,9 +80,19 @@ def of_series(metric, series):
     return base
 
 
-def best_of_its_own(metric):
-    """A base for views: the greatest median of the series."""
-    def base(result, series, _):
-        medians = [result.median(series, x, metric) for x in result.xs()]
+def best_of(metric, series=None):
+    """A base for views: the greatest median of that series, or of its own."""
+    def base(result, own, _):
+        medians = [result.median(series or own, x, metric)
+                   for x in result.xs()]
         return max((m for m in medians if m), default=None)
+    return base
+
+
+def of_same_or_best(metric, series):
+    """A base for views: that series at the same place, or its best; none for
+    what does not depend on the place."""
+    def base(result, own, x):
+        return None if x is None else (result.median(series, x, metric)
+                or best_of(metric, series)(result, own, x))
     return base

@@ -35,11 +35,16 @@ def build_options(build):
 
 
 def commit():
-    done = subprocess.run(
-        ["git", "-c", f"safe.directory={TREE}", "-C", str(TREE), "describe",
-         "--always", "--dirty", "--exclude=*"],
-        capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    """Of what was measured, for which documents do not count."""
+    def git(*words):
+        return subprocess.run(
+            ["git", "-c", f"safe.directory={TREE}", "-C", str(TREE), *words],
+            capture_output=True, text=True).stdout.strip()
+
+    found = git("describe", "--always", "--exclude=*") or "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".",
+                  ":!doc", ":!*.md")
+    return f"{found}-dirty" if changed else found
 
 
 def describe(build):
@@ -60,18 +65,32 @@ def load():
     return os.getloadavg()[0]
 
 
+def stale(build):
+    """Sources changed after they were built."""
+    said = subprocess.run(["ninja", "-C", str(build), "-n"],
+                          capture_output=True, text=True).stdout
+    return "no work to do" not in said
+
+
 def lacking(figures, build):
     """What is missing for these figures, each with its remedy."""
     wants = {need: figure.name for figure in figures for need in figure.needs}
     if not (build / "tests/bench/workload").exists():
         yield (f"no {build}/tests/bench/workload: meson setup build -Dtests=true"
                " && meson compile -C build")
+    elif stale(build):
+        yield f"the build is not of this tree: meson compile -C {build}"
     if os.geteuid():
         yield "swap and memory cgroups need root: sudo tests/bench/evaluate"
     if shutil.which("jq") is None:
         yield "no jq: apt-get install jq"
-    if wants.pop("zram", None) and not swap.ZRAM_CONTROL.is_dir():
-        yield "no zram: modprobe zram"
+    if wants.pop("zram", None):
+        if not swap.ZRAM_CONTROL.is_dir():
+            yield "no zram: modprobe zram"
+        if swap.devices_in_use():
+            yield (f"swap is on ({', '.join(swap.devices_in_use())}), so that "
+                   "the kernel would choose between it and what is compared: "
+                   "swapoff --all")
     for need, figure in wants.items():
         if shutil.which(need) is None:
             yield (f"{figure}: no {need}: apt-get install {PACKAGES[need]}, "

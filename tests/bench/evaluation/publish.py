@@ -34,20 +34,24 @@ def cell(view, result, series, x):
     return middle if least == greatest else f"{middle} ({least}–{greatest})"
 
 
+def row(first, others):
+    return "| " + " | ".join(map(str, (first, *others))) + " |"
+
+
 def table(figure, view, result):
-    """A row for each x, a column for each series that has this metric."""
+    """A row for each series that has this metric, a column for each x."""
     series = [s for s in result.series()
               if any(cell(view, result, s, x) for x in (None, *result.xs()))]
     across = [s for s in series if result.case(s, None)]
-    columns = [s for s in series if s not in across]
+    rows = [s for s in series if s not in across]
     unit = f", {view.unit}" if view.unit else ""
     lines = [f"{view.title}{unit}:", ""]
-    if columns:
-        lines += [f"| {figure.x} | " + " | ".join(columns) + " |",
-                  "| --- " * (len(columns) + 1) + "|"]
-        lines += [f"| {x} | " + " | ".join(
-            cell(view, result, s, x) for s in columns) + " |"
-            for x in result.xs()]
+    if rows:
+        xs = [x for x in result.xs()
+              if any(cell(view, result, s, x) for s in rows)]
+        lines += [row(figure.x, xs), "| --- " * (len(xs) + 1) + "|"]
+        lines += [row(s, [cell(view, result, s, x) for x in xs])
+                  for s in rows]
         lines.append("")
     if across:
         lines += ["; ".join(f"{s}: {cell(view, result, s, None)}"
@@ -65,15 +69,19 @@ def machine(about):
 
 def load(result):
     """Of the machine, in the median; more than 2 says that others used it."""
-    return statistics.median(sample["load"] for case in result.cases
-                             for sample in case["samples"])
+    return statistics.median(sample["load"] for sample in result.samples())
+
+
+def rounds(result):
+    """A case may measure several times by itself."""
+    return max(len(case["samples"]) for case in result.cases)
 
 
 def section(figure, result):
     about = result.about
     lines = [f"![{figure.title}](evaluation/{figure.name}.svg)", "",
              f"    {about['command']} {figure.name}", "",
-             f"{machine(about)}; medians (least–greatest) of {about['rounds']}, "
+             f"{machine(about)}; medians (least–greatest) of {rounds(result)}, "
              f"{about['seconds']:.0f} s in all, load {number(load(result))}.", ""]
     for view in figure.views:
         lines += table(figure, view, result)

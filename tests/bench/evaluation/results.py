@@ -27,6 +27,10 @@ class Case:
     sample: object
     seconds: float
 
+    @property
+    def key(self):
+        return self.series, self.x
+
 
 @dataclass
 class Result:
@@ -58,6 +62,15 @@ class Result:
             there = {"series": series, "x": x, "samples": []}
             self.cases.append(there)
         there["samples"].append(sample)
+
+    def keys(self):
+        return [(case["series"], case["x"]) for case in self.cases]
+
+    def samples(self):
+        return [sample for case in self.cases for sample in case["samples"]]
+
+    def failed(self):
+        return any("failed" in sample for sample in self.samples())
 
     def series(self):
         return list(dict.fromkeys(case["series"] for case in self.cases))

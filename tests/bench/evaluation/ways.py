@@ -135,6 +135,8 @@ class Ways:
                     lambda: procs.write_text(str(os.getpid())))
         finally:
             path.unlink(missing_ok=True)
+        if not json.loads(out)["major_faults"]:
+            raise Failure("nothing was read from the mapped file")
         return {"s": seconds, "out": out}
 
     def workload(self, pattern, **options):

@@ -9,16 +9,17 @@ from ..results import Case
 from ..ways import TREE
 
 LIMIT_S = 7200
+SERIES = {"plain": "plain", "shape": "as many nodes, without Teramem",
+          "teramem": "Teramem"}
 
 
 def job_samples(ways):
     scale = ways.scale
     _, out = ways.run([TREE / "tests/bench/job_cost", scale.jobs,
                        *scale.donors], limit_s=LIMIT_S, BUILD=str(ways.build))
-    # it prints medians
     for result in json.loads(out)["results"]:
-        series = result.get("job", "teramem" if result["donors"] else "plain")
-        yield (series, result["donors"] or None, result)
+        for job in result["each"]:
+            yield SERIES[result["job"]], result["donors"] or None, job
 
 
 def job_cases(ways, scale):

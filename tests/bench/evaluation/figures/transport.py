@@ -3,7 +3,7 @@
 
 import json
 
-from ..figure import Figure, View, best_of_its_own
+from ..figure import Figure, View, best_of
 from ..results import Case
 from ..scale import MIB, name, size
 
@@ -42,6 +42,6 @@ FIGURES = (
                View("Writes, 8 under way", "write_gb_s", "GB/s"),
                View("Plain blocking socket loop", "blocking_gb_s", "GB/s"),
                View("Reads, share of the best size", "read_gb_s", "",
-                    base=best_of_its_own("read_gb_s")),
+                    base=best_of("read_gb_s")),
            ), needs=("munged",)),
 )
