@@ -64,9 +64,14 @@ static u32 op_map_run(void *ctx, struct tm_lane *lane, u64 block,
 }
 
 static u32 op_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
-			const u32 *frame, u32 nr)
+			const u32 *frame, u32 nr, int *answer)
 {
-	return tm_pin_unmap_run(tm_engine_lane_of(ctx, lane), block, frame, nr);
+	u32 i;
+
+	nr = tm_pin_unmap_run(tm_engine_lane_of(ctx, lane), block, frame, nr);
+	for (i = 0; i < nr; i++)
+		answer[i] = TM_UNMAP_UNKNOWN;
+	return nr;
 }
 
 static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)

@@ -7,6 +7,9 @@
 
 #include "common/rawbench.h"
 
+/* Small blocks are not filled one by one, which takes a round trip each. */
+#define FILL_BYTES (256u << 10)
+
 struct bench;
 
 struct lane {
@@ -114,22 +117,24 @@ static int measure(struct bench *b)
 	return b->err;
 }
 
-static int fill(struct bench *b)
+/* All that was reserved; @bytes at a time, which an extent is a multiple of. */
+static int fill(struct bench *b, u32 bytes)
 {
 	struct tm_request request = {
 		.type = TM_WIRE_WRITE,
-		.bytes = b->params->block_bytes,
+		.bytes = bytes,
 		.nr_iov = 1,
-		.iov[0] = {b->buffers, b->params->block_bytes},
+		.iov[0] = {b->buffers, bytes},
 	};
-	u64 block;
+	u64 extent, at;
 	int err = 0;
 
-	memset(b->buffers, 0xa5, b->params->block_bytes);
-	for (block = 0; block < b->nr_blocks && !err; block++) {
-		request.addr = block_addr(b, block);
-		err = tm_channel_call(b->channel, &request);
-	}
+	memset(b->buffers, 0xa5, bytes);
+	for (extent = 0; extent < b->nr_extents; extent++)
+		for (at = 0; at < b->extent_bytes && !err; at += bytes) {
+			request.addr = b->extents[extent] + at;
+			err = tm_channel_call(b->channel, &request);
+		}
 	return err;
 }
 
@@ -173,26 +178,33 @@ int tm_rawbench_run(struct tm_session *session, struct tm_channel *channel,
 		.extent_bytes = tm_le64_to_cpu(welcome->extent_bytes),
 		.seed = 88172645463325252ull,
 	};
-	u32 bytes = params->block_bytes;
+	u32 io_max = tm_le32_to_cpu(welcome->io_max_bytes);
+	u32 bytes = params->block_bytes, fill_bytes = bytes;
+	size_t buffer_bytes;
 	u64 wanted;
 	int err;
 
 	if (!bytes || bytes > b.extent_bytes || b.extent_bytes % bytes ||
-	    bytes > tm_le32_to_cpu(welcome->io_max_bytes) || !params->depth ||
-	    params->span_bytes < bytes)
+	    bytes > io_max || !params->depth || params->span_bytes < bytes)
 		return -EINVAL;
+	while (fill_bytes < FILL_BYTES && 2 * fill_bytes <= io_max &&
+	       b.extent_bytes % (2 * fill_bytes) == 0)
+		fill_bytes *= 2;
+	buffer_bytes = (size_t)params->depth * bytes;
+	if (buffer_bytes < fill_bytes)
+		buffer_bytes = fill_bytes;
 	wanted = (params->span_bytes + b.extent_bytes - 1) / b.extent_bytes;
 	b.nr_blocks = params->span_bytes / bytes;
 	b.extents = calloc(wanted, sizeof(*b.extents));
 	b.lanes = calloc(params->depth, sizeof(*b.lanes));
-	b.buffers = tm_alloc((size_t)params->depth * bytes);
+	b.buffers = tm_alloc(buffer_bytes);
 	err = b.extents && b.lanes && b.buffers ? reserve(&b, wanted) : -ENOMEM;
 	if (!err)
-		err = fill(&b);
+		err = fill(&b, fill_bytes);
 	if (!err)
 		err = measure(&b);
 	release(&b);
-	tm_free(b.buffers, (size_t)params->depth * bytes);
+	tm_free(b.buffers, buffer_bytes);
 	free(b.lanes);
 	free(b.extents);
 	return err;

@@ -163,11 +163,11 @@ struct tm_pager_ops {
 	 */
 	int (*unmap)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
 	/**
-	 * @unmap_run: @unmap for neighbours together, as @map_run; for each of
-	 * those that it did the answer is TM_UNMAP_UNKNOWN
+	 * @unmap_run: @unmap for neighbours together, as @map_run
+	 * @answer: for each of those that it did, as @unmap's
 	 */
 	u32 (*unmap_run)(void *ctx, struct tm_lane *lane, u64 block,
-			 const u32 *frame, u32 nr);
+			 const u32 *frame, u32 nr, int *answer);
 	/**
 	 * @drop: the frame is free again, its bytes are not needed; called for
 	 * every frame that was filled or mapped, before it is used again.

@@ -373,8 +373,8 @@ static u32 victims_leave(struct tm_lane *lane, const struct victims *v, u32 i,
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_ref b = tm_ref_neighbour(&v->first, i);
+	int change[TM_RUN_BLOCKS];
 	u32 k, nr = 0, done = 0;
-	int change;
 
 	while (i + nr < v->nr && v->accessed[i + nr] <= 0)
 		nr++;
@@ -385,14 +385,14 @@ static u32 victims_leave(struct tm_lane *lane, const struct victims *v, u32 i,
 	}
 	if (nr > 1 && p->ops->unmap_run)
 		done = p->ops->unmap_run(p->ctx, lane, b.block, v->frame + i,
-					 nr);
+					 nr, change);
 	for (k = 0; k < nr; k++) {
 		b = tm_ref_neighbour(&v->first, i + k);
-		change = k < done ? TM_UNMAP_UNKNOWN
-				  : p->ops->unmap(p->ctx, lane, b.block,
+		if (k >= done)
+			change[k] = p->ops->unmap(p->ctx, lane, b.block,
 						  v->frame[i + k]);
 		if (victim_unmapped(lane, &b, v->frame[i + k],
-				    v->accessed[i + k], change) &&
+				    v->accessed[i + k], change[k]) &&
 		    victim_leave(lane, &b, no_slot) != EVICT_KEPT)
 			++*gone;
 	}

@@ -93,8 +93,11 @@ static void unpublish(struct tm_space *space, struct tm_bucket *bucket,
 	slot->present = false;
 }
 
-/* Take it out of all mappings; dirty bits go to the pages. */
-static void unmap_all(struct tm_space *space, u64 block)
+/*
+ * Take neighbours out of all mappings; dirty bits go to the pages. Together,
+ * since each time other processors have to be told.
+ */
+static void unmap_all(struct tm_space *space, u64 block, u32 nr)
 {
 	struct tm_region *region;
 
@@ -104,7 +107,7 @@ static void unmap_all(struct tm_space *space, u64 block)
 		unmap_mapping_range(region->inode->i_mapping,
 				    (block - region->first)
 					    << space->block_shift,
-				    tm_block_bytes(space), 0);
+				    (loff_t)nr << space->block_shift, 0);
 	up_read(&space->sem);
 }
 
@@ -147,26 +150,30 @@ int tm_op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 	return 0;
 }
 
-int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+/* Nobody new may map it: returns whether anybody has, or -EBUSY. */
+static int withdraw(struct tm_space *space, u64 block, struct tm_slot *slot)
 {
-	struct tm_space *space = ctx;
 	struct tm_bucket *bucket = tm_bucket_of(space, block);
-	struct tm_slot *slot = &space->slot[frame];
-	bool mapped, dirty;
+	int ret = -EBUSY;
 
 	spin_lock(&bucket->lock);
 	if (slot->busy || (slot->awaited &&
 			   (u32)jiffies - slot->published < AWAITED_JIFFIES)) {
 		slot->refused = true;
-		spin_unlock(&bucket->lock);
-		return -EBUSY;
+	} else {
+		unpublish(space, bucket, slot);
+		ret = slot->mapped;
 	}
-	unpublish(space, bucket, slot);
-	mapped = slot->mapped;
 	spin_unlock(&bucket->lock);
+	return ret;
+}
 
-	if (mapped)
-		unmap_all(space, block);
+/* It was withdrawn, and taken out of all mappings. */
+static int unmapped(struct tm_space *space, u64 block, u32 frame)
+{
+	struct tm_slot *slot = &space->slot[frame];
+	bool dirty;
+
 	/*
 	 * References that are not ours: a device, or another part of the
 	 * kernel, reads or writes these pages. Who had one and gave it back has
@@ -181,6 +188,33 @@ int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	dirty = harvest_dirty(space, slot->pages);
 	trace_tm_evict(space->config.name, block, dirty);
 	return dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
+}
+
+u32 tm_op_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
+		    const u32 *frame, u32 nr, int *answer)
+{
+	struct tm_space *space = ctx;
+	bool mapped = false;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		answer[i] = withdraw(space, block + i, &space->slot[frame[i]]);
+		mapped |= answer[i] > 0;
+	}
+	if (mapped)
+		unmap_all(space, block, nr);
+	for (i = 0; i < nr; i++)
+		if (answer[i] >= 0)
+			answer[i] = unmapped(space, block + i, frame[i]);
+	return nr;
+}
+
+int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	int answer;
+
+	tm_op_unmap_run(ctx, lane, block, &frame, 1, &answer);
+	return answer;
 }
 
 void tm_op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
@@ -203,7 +237,7 @@ void tm_op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	}
 	spin_unlock(&bucket->lock);
 	if (present)
-		unmap_all(space, block);
+		unmap_all(space, block, 1);
 	if (!pages)
 		return;
 	slot->pages = NULL;

@@ -105,7 +105,8 @@ static void send_requests(struct tm_link *link)
 int tm_link_process(struct tm_link *link)
 {
 	link->completions = 0;
-	if (READ_ONCE(link->event)) {
+	/* A payload that trickles makes no events: not to take it for dead. */
+	if (READ_ONCE(link->event) || link->rx_call) {
 		/* Before the looks at what it announces. */
 		smp_store_mb(link->event, false);
 		link->tx_full = false;

@@ -5,11 +5,14 @@
  */
 #include <linux/kernel.h>
 #include <linux/uio.h>
+#include <net/sock.h>
 
 #include "kmod/link_internal.h"
 
 /* Received in one call to process, so that other links get their turn. */
 #define RECEIVE_BYTES (8u << 20)
+/* Less of a payload than this is left to grow; its rest is not. */
+#define EVENT_BYTES (128u << 10)
 
 static void accept_reply(struct tm_link *link, struct tm_call *call,
 			 const struct tm_msg *msg)
@@ -85,6 +88,27 @@ static int take(struct tm_link *link, size_t bytes, const char **why)
 	return 0;
 }
 
+/*
+ * All was taken: the next event shall come when there is something to do. Where
+ * the protocol cannot wait for that much, events come for each packet.
+ */
+static void await(struct tm_link *link)
+{
+	const struct proto_ops *ops = link->sock->ops;
+	struct sock *sk = link->sock->sk;
+	int bytes = 1;
+
+	if (link->rx_call)
+		bytes = min_t(size_t, link->rx_call->in - link->rx_done,
+			      EVENT_BYTES);
+	if (!ops->set_rcvlowat || READ_ONCE(sk->sk_rcvlowat) == bytes)
+		return;
+	lock_sock(sk);
+	/* tells of what came meanwhile */
+	ops->set_rcvlowat(sk, bytes);
+	release_sock(sk);
+}
+
 void tm_link_receive(struct tm_link *link)
 {
 	size_t total = 0;
@@ -97,8 +121,10 @@ void tm_link_receive(struct tm_link *link)
 			return;
 		}
 		n = receive_piece(link);
-		if (n == -EAGAIN)
+		if (n == -EAGAIN) {
+			await(link);
 			return;
+		}
 		if (n < 0)
 			tm_link_drop(link, n, "receiving failed");
 		else if (n == 0)

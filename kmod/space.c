@@ -87,6 +87,7 @@ static const struct tm_pager_ops pager_ops = {
 	.release = tm_op_release,
 	.map = tm_op_map,
 	.unmap = tm_op_unmap,
+	.unmap_run = tm_op_unmap_run,
 	.drop = tm_op_drop,
 	.accessed = tm_op_accessed,
 	.wake = tm_op_wake,

@@ -163,16 +163,13 @@ static u32 glue_map_run(void *ctx, struct tm_lane *lane, u64 block,
 }
 
 static u32 glue_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
-			  const u32 *frame, u32 nr)
+			  const u32 *frame, u32 nr, int *answer)
 {
 	u32 i;
 
-	if (sim.config.exact_dirty)
-		return 0;
 	sim.busy = block + sim_random(nr);
 	for (i = 0; i < nr && !sim_chance(sim.config.run_ends); i++)
-		if (glue_unmap(ctx, lane, block + i, frame[i]) < 0)
-			break;
+		answer[i] = glue_unmap(ctx, lane, block + i, frame[i]);
 	return i;
 }
 

@@ -34,9 +34,9 @@ static u32 nested_map_run(void *ctx, struct tm_lane *lane, u64 block,
 }
 
 static u32 nested_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
-			    const u32 *frame, u32 nr)
+			    const u32 *frame, u32 nr, int *answer)
 {
-	nr = w_unmap_run(ctx, lane, block, frame, nr);
+	nr = w_unmap_run(ctx, lane, block, frame, nr, answer);
 	nested_now();
 	return nr;
 }

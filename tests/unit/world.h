@@ -228,18 +228,15 @@ static inline u32 w_map_run(void *ctx, struct tm_lane *lane, u64 block,
 }
 
 static inline u32 w_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
-			      const u32 *frame, u32 nr)
+			      const u32 *frame, u32 nr, int *answer)
 {
 	struct world *w = ctx;
 	u32 i;
 
 	tm_add_return(&w->unmap_runs, 1);
-	if (w->exact_unmap)
-		return 0;
 	for (i = 0; i < nr; i++)
-		if (w_unmap(ctx, lane, block + i, frame[i]) < 0)
-			break;
-	return i;
+		answer[i] = w_unmap(ctx, lane, block + i, frame[i]);
+	return nr;
 }
 
 static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)

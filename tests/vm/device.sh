@@ -65,7 +65,7 @@ done <<-END
 	remote_peak_bytes $((2 * m)) $((32 * m))
 	fault_ns_p50 1000 100000000000
 	fault_ns_p99 1000 100000000000
-	stats/faults 256 1000000000
+	stats/faults 64 1000000000
 	stats/faults_zero 1 100000
 	stats/evicted 256 1000000000
 	stats/stored_blocks 192 1000000000
