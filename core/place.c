@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
  * Where blocks go: servers, their extents, and the slots in those. The policies
- * that choose the server are in place_policy.c.
+ * that choose the server are in place_policy.c; which one to ask for more is in
+ * place_ask.c.
  *
  * A server's extents all have one size and lie at multiples of it, so an
  * extent has a number, and its record is found by number in a two-level table.
@@ -11,7 +12,7 @@
  * Lock order: place->lock is innermost. Memory is got and given back with it
  * released.
  */
-#include "core/place.h"
+#include "core/place_internal.h"
 
 #define NONE (~(u32)0)
 
@@ -27,7 +28,6 @@
 #define AHEAD_BYTES (16ull << 20)
 #define AHEAD_SLOTS_MIN 16
 #define AHEAD_SLOTS_MAX 1024
-#define ASKED_MAX 4 /* of one server at one time */
 
 enum extent_state {
 	EXTENT_ABSENT,
@@ -43,43 +43,6 @@ struct extent {
 	u32 state;
 	u32 pad;
 	u64 map[]; /* a bit per slot, set = used */
-};
-
-struct extent_list {
-	u32 first, last;
-};
-
-struct place_server {
-	bool alive;
-	bool refused; /* an extent */
-	bool shut;    /* refused a store */
-	u32 asked;
-	u32 extent_slots; /* 0 until the first extent came */
-	u64 extent_bytes;
-	size_t record_bytes; /* of a struct extent with its map */
-	u64 free_slots;
-	u64 nr_extents;
-	u64 nr_idle;
-	void **leaf;
-	struct extent_list room;
-	struct extent_list idle;
-};
-
-struct tm_place {
-	struct tm_lock lock;
-	const struct tm_place_ops *ops;
-	u64 state; /* the policy's */
-	u64 limit; /* extents */
-	u64 nr_extents;
-	u64 nr_asked;
-	u64 nr_idle;
-	u64 ahead_slots;
-	u32 block_shift;
-	unsigned int nr_servers;
-	unsigned int nr_room; /* servers whose has_room is set */
-	bool *has_room;	      /* a free slot, now */
-	bool *candidate;      /* scratch of tm_place_wants() */
-	struct place_server server[];
 };
 
 static size_t place_bytes(unsigned int nr_servers)
@@ -276,12 +239,6 @@ static u64 slot_take(struct tm_place *p, unsigned int server)
 	return (u64)number * s->extent_slots + slot;
 }
 
-static bool may_ask(const struct tm_place *p, const struct place_server *s)
-{
-	return s->alive && !s->refused && !s->shut &&
-	       p->nr_extents + p->nr_asked < p->limit;
-}
-
 int tm_place_get(struct tm_place *place, struct tm_replica *replica)
 {
 	unsigned int i;
@@ -298,7 +255,7 @@ int tm_place_get(struct tm_place *place, struct tm_replica *replica)
 		err = -EAGAIN;
 	} else {
 		for (i = 0; i < place->nr_servers; i++)
-			if (may_ask(place, &place->server[i]))
+			if (tm_place_may_ask(place, &place->server[i]))
 				err = -EAGAIN;
 	}
 	tm_lock_release(&place->lock);
@@ -323,49 +280,6 @@ void tm_place_put(struct tm_place *place, struct tm_replica replica)
 		free_slots_add(place, replica.server, 1);
 	}
 	tm_lock_release(&place->lock);
-}
-
-/* Free slots, counting those in extents that are on their way. */
-static u64 slots_ahead(const struct tm_place *p, const struct place_server *s)
-{
-	/* One extent of unknown size has to do for a start. */
-	u64 each = s->extent_slots ? s->extent_slots : p->ahead_slots;
-
-	return s->free_slots + s->asked * each;
-}
-
-bool tm_place_wants(struct tm_place *place, unsigned int *server)
-{
-	unsigned int i, next, nr_candidates = 0;
-	bool found = false;
-	u64 state;
-
-	tm_lock_acquire(&place->lock);
-	for (i = 0; i < place->nr_servers; i++) {
-		const struct place_server *s = &place->server[i];
-		bool candidate = may_ask(place, s) ||
-				 slots_ahead(place, s) >= place->ahead_slots;
-
-		place->candidate[i] = s->alive && !s->shut && candidate;
-		nr_candidates += place->candidate[i];
-	}
-	/* Ask the policy whom it will use, without moving its state. */
-	state = place->state;
-	for (i = 0; i < nr_candidates && !found; i++) {
-		next = place->ops->pick(&state, place->nr_servers,
-					place->candidate);
-		if (may_ask(place, &place->server[next]) &&
-		    place->server[next].asked < ASKED_MAX &&
-		    slots_ahead(place, &place->server[next]) <
-			    place->ahead_slots) {
-			place->server[next].asked++;
-			place->nr_asked++;
-			*server = next;
-			found = true;
-		}
-	}
-	tm_lock_release(&place->lock);
-	return found;
 }
 
 /* An answer came; what was asked of a lost server was forgotten with it. */
@@ -453,6 +367,7 @@ int tm_place_extent_add(struct tm_place *place, unsigned int server, u64 addr,
 		tm_lock_acquire(&place->lock);
 	}
 	answered(place, s);
+	s->doubtful = err;
 	if (err)
 		s->refused = true;
 	tm_lock_release(&place->lock);
@@ -467,6 +382,7 @@ void tm_place_extent_refused(struct tm_place *place, unsigned int server)
 	tm_lock_acquire(&place->lock);
 	answered(place, &place->server[server]);
 	place->server[server].refused = true;
+	place->server[server].doubtful = true;
 	tm_lock_release(&place->lock);
 }
 

@@ -74,7 +74,9 @@ void tm_place_put(struct tm_place *place, struct tm_replica replica);
  *	tm_place_extent_refused()
  *
  * Keeps a few free slots ahead of eviction on each server that the policy is
- * going to use. Returns true when there is one to ask.
+ * going to use. A server that refused is asked again after
+ * tm_place_server_room(), but the others do not wait for its answer. Returns
+ *true when there is one to ask.
  */
 bool tm_place_wants(struct tm_place *place, unsigned int *server);
 

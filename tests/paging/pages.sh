@@ -52,6 +52,13 @@ map auto 8M lru rr
 TERAMALLOC_LANES=2 page "auto, hot and cold, 4 threads, two lanes" \
 	--size=$((96 * m)) --pattern=hot --threads=4 --discard
 page "auto, strided" --size=$((96 * m)) --pattern=stride --passes=1
+# One after the other gets full.
+TERAMALLOC_MECHANISM=$1 timeout 500 "$TERAMEM" run --quiet --donors=4 \
+	--size=128M --local=4M --block=64K -- env -u LD_PRELOAD \
+	"$BUILD/tests/paging/pagetest" --size=$((126 * m)) --passes=1 \
+	>"$TMP/four" 2>&1
+assert_eq $? 0 "four servers"
+note "$(cat "$TMP/four")"
 cd "$TMP" && map 64K 16M lru simple
 out=$(TERAMEM_JOB_MAP=$TMP/map timeout 500 "$BUILD/tests/paging/calls" 2>&1)
 status=$?

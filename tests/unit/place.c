@@ -84,6 +84,80 @@ static void simple_fills_in_order(void **state)
 	tm_place_destroy(p);
 }
 
+/* Ask as placement wants, and count whom. */
+static void ask(struct tm_place *p, unsigned int *asked)
+{
+	unsigned int s;
+
+	while (tm_place_wants(p, &s))
+		asked[s]++;
+}
+
+/* Full ones may have room again, and answer late that they have not. */
+static void full_servers_hold_up_nobody(void **state)
+{
+	struct tm_place *p = create(&tm_place_simple, 3);
+	unsigned int asked[3] = {0}, s, i;
+
+	ask(p, asked);
+	assert_int_equal(asked[0], 1);
+	tm_place_extent_refused(p, 0);
+	ask(p, asked);
+	assert_int_equal(asked[1], 1);
+	tm_place_extent_refused(p, 1);
+	tm_place_server_room(p, 0);
+	tm_place_server_room(p, 1);
+
+	/* with what is left within the limit, they wait */
+	tm_place_limit_set(p, 4);
+	ask(p, asked);
+	assert_int_equal(asked[0], 1);
+	assert_int_equal(asked[1], 1);
+	assert_int_equal(asked[2], 1);
+	/* else one is asked for */
+	tm_place_limit_set(p, 100);
+	ask(p, asked);
+	assert_int_equal(asked[0], 2);
+	assert_int_equal(asked[1], 2);
+	assert_int_equal(asked[2], 1);
+
+	/* one that has given is as good as any */
+	assert_int_equal(tm_place_extent_add(p, 1, 0, EXTENT), 0);
+	ask(p, asked);
+	assert_int_equal(asked[1], 5);
+
+	/* and the doubtful ones are not forgotten where all are */
+	for (i = 0; i < 3; i++)
+		tm_place_extent_refused(p, 1);
+	tm_place_extent_refused(p, 2);
+	tm_place_extent_refused(p, 0);
+	assert_false(tm_place_wants(p, &s));
+	tm_place_server_room(p, 2);
+	ask(p, asked);
+	assert_int_equal(asked[0], 2);
+	assert_int_equal(asked[2], 2);
+	tm_place_destroy(p);
+}
+
+/* Nothing is free, and the server in use has not answered: it may be full. */
+static void silent_server_holds_up_nobody(void **state)
+{
+	struct tm_place *p = create(&tm_place_simple, 2);
+	unsigned int asked[2] = {0}, i;
+	struct tm_replica r;
+
+	ask(p, asked);
+	assert_int_equal(tm_place_extent_add(p, 0, 0, EXTENT), 0);
+	for (i = 0; i < SLOTS; i++) {
+		ask(p, asked);
+		assert_int_equal(asked[1], 0);
+		assert_int_equal(tm_place_get(p, &r), 0);
+	}
+	ask(p, asked);
+	assert_int_equal(asked[1], 1);
+	tm_place_destroy(p);
+}
+
 /* No slot and no extent of it is used, and none is kept, for the time being. */
 static void refused_stores(void **state)
 {
@@ -455,6 +529,8 @@ int main(void)
 		cmocka_unit_test(policies_by_name),
 		cmocka_unit_test(impossible_configurations),
 		cmocka_unit_test(simple_fills_in_order),
+		cmocka_unit_test(full_servers_hold_up_nobody),
+		cmocka_unit_test(silent_server_holds_up_nobody),
 		cmocka_unit_test(refused_stores),
 		cmocka_unit_test(rr_takes_turns),
 		cmocka_unit_test(keeps_ahead),
