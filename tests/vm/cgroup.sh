@@ -25,10 +25,13 @@ no_cgroup() {
 		pgrep teramem; pgrep pagetest; echo end' "$1")" = end ]
 }
 
+# Whether Slurm hears of the kill before the step has ended is a race of its own.
 run sbatch -W -o limit.out --mem=50 \
-	--wrap 'head -c 100M /dev/zero | tail -c 90M | wc -c' >limit.id 2>&1
-assert_eq "$(job_field "$(grep -o '[0-9]*$' limit.id)" JobState)" OUT_OF_MEMORY \
+	--wrap 'head -c 100M /dev/zero | tail -c 90M >/dev/null' >limit.id 2>&1
+assert_match "$(job_field "$(grep -o '[0-9]*$' limit.id)" JobState)" \
+	'^(OUT_OF_MEMORY|FAILED)$' \
 	"a job that takes more memory than it has fails"
+note "$(cat limit.out)"
 
 sorts uffd 'cgroup=$(sed "s/^0:://" /proc/self/cgroup)
 	echo "$cgroup"
