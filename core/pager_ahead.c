@@ -53,9 +53,10 @@ static void zeros_add(struct tm_lane *lane, struct zeros *z,
 }
 
 /*
- * Have one block of a window ready; new ones are put in @zeros. Never evicts:
- * takes only frames that faults can do without. Returns false when nothing more
- * is to be had. @marker: TM_FRAME_MARKER if it is to be left unmapped.
+ * Have one block of a window ready; new ones are put in @zeros, and there are
+ * none where that is NULL. Never evicts: takes only frames that faults can do
+ * without. Returns false when nothing more is to be had. @marker:
+ * TM_FRAME_MARKER if it is to be left unmapped.
  */
 static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 		      u8 marker)
@@ -81,7 +82,7 @@ static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 		return true;
 	}
 	if (remote ? tm_block_copied(p, e, e->flags) && tm_lane_room(lane, true)
-		   : zeros->left > 0)
+		   : zeros && zeros->left)
 		frame = tm_frame_get(&p->frames, tm_frames_kept(p));
 	if (frame == TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
@@ -140,7 +141,6 @@ static u32 around_learn(struct tm_pager *p, u64 block, u32 *probe)
 static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 {
 	struct tm_pager *p = lane->pager;
-	struct zeros none = {.left = 0};
 	u32 i, nr = 1u << shift;
 	struct tm_ref first;
 
@@ -153,7 +153,7 @@ static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 	first = tm_ref_find(p, block);
 	tm_run_rescue(lane, &first, nr, probe);
 	for (i = 0; i < nr; i++)
-		if (!ahead_one(lane, block + i, &none,
+		if (!ahead_one(lane, block + i, NULL,
 			       i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
 					  : 0))
 			break;
@@ -165,7 +165,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	struct tm_zone *zone =
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
-	struct zeros zeros = {.left = 0};
+	struct zeros zeros;
 	u32 i, shift = 0, probe = 0;
 	bool more;
 
@@ -181,8 +181,8 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
 	/* a first pass over new memory shall not fault on every block */
-	if (w.stride == 1 || w.stride == -1)
-		zeros.left = zeros_ahead(p);
+	zeros.nr = 0;
+	zeros.left = w.stride == 1 || w.stride == -1 ? zeros_ahead(p) : 0;
 	for (i = 0; i < w.nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0 ? TM_FRAME_MARKER : 0))

@@ -75,8 +75,9 @@ void tm_place_put(struct tm_place *place, struct tm_replica replica);
  *
  * Keeps a few free slots ahead of eviction on each server that the policy is
  * going to use. A server that refused is asked again after
- * tm_place_server_room(), but the others do not wait for its answer. Returns
- *true when there is one to ask.
+ * tm_place_server_room(), but the others do not wait for its answer.
+ *
+ * Returns true when there is one to ask.
  */
 bool tm_place_wants(struct tm_place *place, unsigned int *server);
 

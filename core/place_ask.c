@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * Which server to ask for one more extent: as many slots are to be free, on the
- * way to being so, as eviction takes until it came. Lock order: see place.c.
+ * Which server to ask for one more extent, so that there always are as many
+ * free slots as eviction takes while one is on its way. Lock order: see
+ * place.c.
  */
 #include "core/place_internal.h"
 
@@ -64,26 +65,27 @@ static bool wants_sure(struct tm_place *place, unsigned int *server)
  * one extent at one time, and nothing that a sure one could have within the
  * limit.
  */
-static bool wants_doubtful(struct tm_place *place, unsigned int *server)
+static bool wants_doubtful(const struct tm_place *place, unsigned int *server)
 {
-	u64 sure = 0;
+	u64 for_sure = 0;
+	bool found = false;
 	unsigned int i;
 
-	for (i = 0; i < place->nr_servers; i++)
-		if (tm_place_may_ask(place, &place->server[i]) &&
-		    !place->server[i].doubtful)
-			sure = ASKED_MAX;
 	for (i = 0; i < place->nr_servers; i++) {
 		const struct place_server *s = &place->server[i];
 
-		if (s->doubtful && !s->asked && tm_place_may_ask(place, s) &&
-		    slots_ahead(place, s) < place->ahead_slots &&
-		    place->nr_extents + place->nr_asked + sure < place->limit) {
+		if (!tm_place_may_ask(place, s))
+			continue;
+		if (!s->doubtful) {
+			for_sure = ASKED_MAX;
+		} else if (!found && !s->asked &&
+			   slots_ahead(place, s) < place->ahead_slots) {
 			*server = i;
-			return true;
+			found = true;
 		}
 	}
-	return false;
+	return found &&
+	       place->nr_extents + place->nr_asked + for_sure < place->limit;
 }
 
 bool tm_place_wants(struct tm_place *place, unsigned int *server)
