@@ -114,11 +114,12 @@ int tm_pool_open(struct tm_space *space)
  * As many free frames as keep the pager from evicting; while few are in use,
  * not many more than those: memory that is not asked for is not charged.
  */
-static u32 frames_wanted(struct tm_space *space)
+static u32 frames_wanted(const struct tm_pool *pool, u32 io_depth)
 {
-	u32 most = 2 * max(space->pool.limit / 64, space->io_depth) + 16;
+	u32 most = 2 * max(pool->limit / 64, io_depth) + 16;
+	s32 taken = READ_ONCE(pool->total) - READ_ONCE(pool->nr_free);
 
-	return min(most, frames_used(space) + space->pool.floor);
+	return min(most, (u32)max(taken, 0) + pool->floor);
 }
 
 void tm_pool_grow(struct tm_space *space)
@@ -129,7 +130,7 @@ void tm_pool_grow(struct tm_space *space)
 	if (READ_ONCE(pool->limit) >= pool->max ||
 	    time_before(jiffies, READ_ONCE(pool->idle_until)))
 		return;
-	wanted = frames_wanted(space);
+	wanted = frames_wanted(pool, space->io_depth);
 	if (READ_ONCE(pool->nr_free) >= wanted ||
 	    !mutex_trylock(&space->grow_lock))
 		return;
