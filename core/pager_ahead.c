@@ -159,6 +159,20 @@ static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 			break;
 }
 
+/*
+ * Streams share the frames that are free. Were all given to the one that asks
+ * first, nothing would be on its way when another gets to the end of what it
+ * has.
+ */
+static u32 window_share(const struct tm_pager *p, u32 want)
+{
+	u32 limit = tm_load_relaxed(&p->frames.limit);
+	u32 taken = tm_load_relaxed(&p->frames.used) + tm_frames_kept(p);
+	u32 share = taken < limit ? (limit - taken + 1) / 2 : 0;
+
+	return want < share ? want : share;
+}
+
 void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 {
 	struct tm_pager *p = lane->pager;
@@ -166,7 +180,7 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
 	struct zeros zeros;
-	u32 i, shift = 0, probe = 0;
+	u32 i, nr, shift = 0, probe = 0;
 	bool more;
 
 	if (p->around_max && !fresh)
@@ -183,7 +197,8 @@ void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
 	/* a first pass over new memory shall not fault on every block */
 	zeros.nr = 0;
 	zeros.left = w.stride == 1 || w.stride == -1 ? zeros_ahead(p) : 0;
-	for (i = 0; i < w.nr; i++)
+	nr = window_share(p, w.nr);
+	for (i = 0; i < nr; i++)
 		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
 			       i == 0 ? TM_FRAME_MARKER : 0))
 			break;

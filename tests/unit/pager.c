@@ -355,6 +355,29 @@ static void prefetch_streams(void **state)
 	}
 }
 
+/* Three want 192 frames and more; 64 are kept free at most. */
+static void streams_share_scarce_frames(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	u64 i, misses = 0;
+
+	c.nr_frames = 256;
+	c.io_depth = 64;
+	c.prefetch_blocks = 64;
+	w = w_create(c);
+	fill(w, 0, 3000);
+	for (i = 0; i < 900; i++) {
+		if (i == 200)
+			misses = STAT(faults_remote);
+		get(w, i);
+		get(w, 1000 + i);
+		get(w, 2000 + i);
+	}
+	assert_in_range(STAT(faults_remote) - misses, 0, 10);
+	w_destroy(w);
+}
+
 static void few_new_blocks_at_once(void **state)
 {
 	struct tm_pager_config c = w_defaults();
@@ -468,6 +491,7 @@ int main(void)
 		cmocka_unit_test(fifo_is_in_order),
 		cmocka_unit_test(background_keeps_frames_free),
 		cmocka_unit_test(prefetch_streams),
+		cmocka_unit_test(streams_share_scarce_frames),
 		cmocka_unit_test(few_new_blocks_at_once),
 		cmocka_unit_test(reading_ahead_leaves_few_frames),
 		cmocka_unit_test(leaves_run_out),
