@@ -44,16 +44,20 @@ struct tm_map_server {
 	enum tm_auth auth; /* default: peercred for unix, munge for tcp */
 };
 
-/* With "block": "auto": the unit of paging, and the most around a fault. */
+/*
+ * With "block": "auto": the unit of paging, and the most around a fault; and
+ * the unit where pages cannot be moved, so that nothing comes around a fault.
+ */
 #define TM_MAP_AUTO_BLOCK (16u << 10)
 #define TM_MAP_AUTO_AROUND (1u << 20)
+#define TM_MAP_AUTO_COPIED (256u << 10)
 
 struct tm_map {
 	uint64_t job;
 	uint64_t size_bytes;
 	uint64_t local_bytes;
 	uint64_t block_bytes;
-	bool block_auto; /* transfers adapt; block_bytes is the smallest */
+	bool block_auto; /* the engine decides, at best for block_bytes */
 	uint64_t prefetch_bytes;
 	unsigned int timeout_s;
 	bool fifo; /* replacement: else LRU */

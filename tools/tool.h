@@ -213,6 +213,11 @@ void tm_agent_end(struct tm_agent *agent);
 
 /* ---- summary.c ---------------------------------------------------------- */
 
+/** tm_block_bytes() - the unit of paging; with auto at best, until it is used
+ */
+uint64_t tm_block_bytes(const struct tm_map *map,
+			const struct tm_job_totals *totals);
+
 /**
  * struct tm_outcome - how a run went
  * @exit_status: as passed on

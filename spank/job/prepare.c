@@ -159,7 +159,7 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 {
 	char map_path[PATH_MAX], job_path[PATH_MAX], library[PATH_MAX];
 	char device[PATH_MAX];
-	char text[5 * PATH_MAX];
+	char text[5 * PATH_MAX], block[24] = "auto";
 	int err, n;
 
 	tm_job_folder_path(r->job, "map", map_path);
@@ -174,16 +174,18 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 	err = tm_agent_start(r, map, device);
 	if (err)
 		return err;
+	if (!map->block_auto)
+		snprintf(block, sizeof(block), "%" PRIu64, map->block_bytes);
 	n = snprintf(text, sizeof(text),
 		     "restart=%" PRIu32 "\n"
 		     "TERAMEM_JOB_MAP=%s\n"
 		     "TERAMEM_JOB_FILE=%s\n"
 		     "TERAMEM_JOB_SIZE=%" PRIu64 "\n"
 		     "TERAMEM_JOB_LOCAL=%" PRIu64 "\n"
-		     "TERAMEM_JOB_BLOCK=%" PRIu64 "\n"
+		     "TERAMEM_JOB_BLOCK=%s\n"
 		     "TERAMEM_JOB_DONORS=%u\n",
 		     r->restart, map_path, job_path, map->size_bytes,
-		     map->local_bytes, map->block_bytes, map->nr_servers);
+		     map->local_bytes, block, map->nr_servers);
 	if (*device)
 		n += snprintf(text + n, sizeof(text) - (size_t)n,
 			      "TERAMEM_JOB_DEVICE=%s\n", device);
