@@ -9,7 +9,7 @@
  *	  "job": 4711,
  *	  "size": "8G",              capacity for the job's programs together
  *	  "local": "1G",             local limit, for them together
- *	  "block": "256K",   (or "auto")
+ *	  "block": "auto",           or a size, such as "256K"
  *	  "policy": "lru",           or "fifo"
  *	  "placement": "simple",     or "rr"
  *	  "prefetch": "4M",          read ahead at most this much, 0 = off
@@ -65,6 +65,9 @@ struct tm_map {
 	unsigned int nr_servers;
 	struct tm_map_server server[TM_MAP_SERVERS_MAX];
 };
+
+/** tm_map_init() - what holds where nothing is said; no servers */
+void tm_map_init(struct tm_map *map);
 
 /**
  * tm_map_parse() - read a map from text

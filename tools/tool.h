@@ -67,6 +67,7 @@ int tm_run_options_parse(int argc, char **argv, struct tm_run_options *options);
 /* For every command: one line, and -EINVAL. */
 int tm_option_bad(const char *name, const char *value, const char *why);
 int tm_option_size(const char *name, const char *text, uint64_t *bytes);
+int tm_option_block(const char *text, struct tm_map *map);
 int tm_option_number(const char *name, const char *text, uint64_t min,
 		     uint64_t max, uint64_t *number);
 /** limits of what is in @options->map, which has the options' names */

@@ -18,7 +18,7 @@
 #include "common/size.h"
 #include "spank/job/job.h"
 
-#define BLOCK_BYTES (256 << 10)
+#define LOCAL_UNIT_BYTES (2 << 20) /* of any block, a whole number */
 #define PAUSE_NS 50000000L
 
 __attribute__((format(printf, 3, 4))) static int
@@ -79,7 +79,7 @@ static int choose_local(struct tm_job_request *r,
 	}
 	if (!*local)
 		*local = job->memory_bytes / 100 * r->conf.local_share;
-	*local &= ~(uint64_t)(BLOCK_BYTES * 8 - 1);
+	*local &= ~(uint64_t)(LOCAL_UNIT_BYTES - 1);
 	if (*local < job->memory_bytes)
 		return 0;
 	return fail(

@@ -29,8 +29,8 @@ check "faults have kinds" '.faults >= .faults_zero + .faults_remote + .faults_ca
 check "faults were timed" '.fault_ns_count <= .faults and
 	.fault_ns_count > .faults * 0.9 and
 	.fault_ns_p50 > 0 and .fault_ns_p99 >= .fault_ns_p50'
-check "whole blocks came and went" '.bytes_in == .fetched_blocks * 262144 and
-	.bytes_out == .stored_blocks * 262144 and .bytes_in > 0 and .bytes_out > 0'
+check "whole blocks came and went" '.bytes_in == .fetched_blocks * .config.block_bytes and
+	.bytes_out == .stored_blocks * .config.block_bytes and .bytes_in > 0 and .bytes_out > 0'
 check "evictions were stored, dropped clean or rescued" \
 	'.evicted >= .dropped_clean and .stored_blocks <= .evicted + .evict_rescued'
 check "local memory was kept to" '.resident_peak_bytes <= .config.local_bytes
