@@ -64,6 +64,7 @@ int tm_budget_init(struct tm_uffd_engine *e, const char *job_path)
 			    strerror(-err));
 		return err;
 	}
+	tm_job_block_set(b->job, e->engine.block);
 	/* Those who have more than their share see that we need some. */
 	for (int ms = 0; b->local_bytes < b->floor_bytes; ms += 10) {
 		b->local_bytes += draw(e, b->floor_bytes - b->local_bytes);

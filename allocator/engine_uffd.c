@@ -19,6 +19,7 @@
 #include "allocator/config.h"
 #include "allocator/engine_internal.h"
 #include "allocator/fingerprint.h"
+#include "common/size.h"
 #include "core/crc32c.h"
 #include "core/place.h"
 #include "core/replace.h"
@@ -299,19 +300,31 @@ static int load_map(struct tm_uffd_engine *e, const char *path)
 		tm_err("read server map %s: %s", path, why);
 		return err;
 	}
-	e->engine.block = e->map.block_bytes;
-	e->block_shift = (u32)__builtin_ctzll(e->engine.block);
 	e->stall_ms = e->map.timeout_s * 1000 * STALL_TIMEOUTS;
-	if (e->map.local_bytes >> e->block_shift < MIN_FRAMES) {
-		tm_err("read server map %s: local: room for fewer than %d "
-		       "blocks; give more, or choose smaller blocks",
-		       path, MIN_FRAMES);
-		return -EINVAL;
-	}
 	if (e->map.local_bytes > e->map.size_bytes * TM_REGION_FACTOR)
 		e->map.local_bytes = e->map.size_bytes * TM_REGION_FACTOR;
-	e->nr_frames = (u32)(e->map.local_bytes >> e->block_shift);
 	return 0;
+}
+
+/* What the map says, or what the mechanism can make use of. */
+static int choose_block(struct tm_uffd_engine *e)
+{
+	char block[32];
+
+	if (e->map.block_auto && e->mech == &tm_mech_copy) {
+		e->map.block_auto = false;
+		e->map.block_bytes = TM_MAP_AUTO_COPIED;
+	}
+	e->engine.block = e->map.block_bytes;
+	e->block_shift = (u32)__builtin_ctzll(e->engine.block);
+	e->nr_frames = (u32)(e->map.local_bytes >> e->block_shift);
+	if (e->nr_frames >= MIN_FRAMES)
+		return 0;
+	tm_err("start engine: local memory: room for fewer than %d blocks of "
+	       "%s; give more, or choose smaller blocks",
+	       MIN_FRAMES,
+	       tm_size_format(e->engine.block, block, sizeof(block)));
+	return -EINVAL;
 }
 
 static void op_stop(struct tm_engine *engine)
@@ -419,7 +432,6 @@ int tm_uffd_engine_start(struct tm_engine **engine)
 	if (err)
 		goto err_free;
 	e->nr_lanes = choose_lanes();
-	e->io_depth = choose_depth(e);
 	for (unsigned int i = 0; i < e->nr_lanes; i++) {
 		e->lane[i].engine = e;
 		e->lane[i].index = i;
@@ -436,8 +448,11 @@ int tm_uffd_engine_start(struct tm_engine **engine)
 		e->uffd.fd = program_fd;
 	}
 	err = choose_mechanism(e);
+	if (!err)
+		err = choose_block(e);
 	if (err)
 		goto err_close;
+	e->io_depth = choose_depth(e);
 	err = tm_lane_start(&e->lane[0]);
 	if (err) {
 		tm_err("start engine: thread: %s", strerror(-err));

@@ -50,7 +50,7 @@ static const struct key {
 				 AT(local_share), 1, 90, .initial = "50"},
 	[TM_CONF_BLOCK] = {"BlockSize", "TERAMEM_BLOCK", "teramem-block",
 			   IN_FILE, KIND_SIZE, AT(block_bytes), 4 << 10,
-			   2 << 20, .zero = "auto", .initial = "256K"},
+			   2 << 20, .zero = "auto", .initial = "auto"},
 	[TM_CONF_POLICY] = {"Policy", "TERAMEM_POLICY", "teramem-policy",
 			    IN_FILE, KIND_CHOICE, AT(policy),
 			    .choices = {"lru", "fifo"}, .initial = "lru"},

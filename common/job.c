@@ -350,6 +350,13 @@ void tm_job_detach(struct tm_job *job)
 	tm_job_forget(job);
 }
 
+void tm_job_block_set(struct tm_job *job, uint64_t bytes)
+{
+	tm_job_lock(job->file);
+	job->file->block_bytes = bytes;
+	tm_job_unlock(job->file);
+}
+
 struct tm_stats *tm_job_stats(struct tm_job *job, unsigned int lane)
 {
 	struct tm_job_slot *slot = job->slot;
@@ -387,6 +394,7 @@ void tm_job_totals(struct tm_job *job, struct tm_job_totals *totals)
 		.capacity_peak_bytes = file->capacity_peak_bytes,
 		.local_bytes = file->local_bytes,
 		.local_drawn_bytes = now.local_bytes,
+		.block_bytes = file->block_bytes,
 		.processes = now.processes,
 		.processes_max = file->processes_max,
 		.processes_all = (unsigned int)(file->next_instance - 1),

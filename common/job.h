@@ -51,6 +51,9 @@ int tm_job_create(const char *path, uint64_t capacity_bytes,
  */
 int tm_job_attach(const char *path, struct tm_job **job);
 
+/** tm_job_block_set() - this process's unit of paging, for totals */
+void tm_job_block_set(struct tm_job *job, uint64_t bytes);
+
 /** tm_job_view() - map it without taking a slot, to read totals */
 int tm_job_view(const char *path, struct tm_job **job);
 
@@ -103,6 +106,7 @@ struct tm_job_totals {
 	uint64_t capacity_peak_bytes;
 	uint64_t local_bytes;
 	uint64_t local_drawn_bytes;
+	uint64_t block_bytes;	    /* the last process's; 0: none was there */
 	unsigned int processes;	    /* now */
 	unsigned int processes_max; /* at one time */
 	unsigned int processes_all; /* ever */

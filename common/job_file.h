@@ -41,6 +41,7 @@ struct tm_job_file {
 	uint64_t bytes; /* sizeof(struct tm_job_file): both sides agree */
 	uint64_t capacity_bytes;
 	uint64_t local_bytes;
+	uint64_t block_bytes; /* the last process's */
 	pthread_mutex_t mutex;
 	uint64_t next_instance;
 	uint64_t past_ref;

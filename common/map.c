@@ -255,10 +255,8 @@ static int get_block(struct context *c, const char *key,
 {
 	map->block_auto = json_object_is_type(value, json_type_string) &&
 			  !strcmp(json_object_get_string(value), "auto");
-	if (!map->block_auto)
-		return get_size(c, key, value, &map->block_bytes);
 	map->block_bytes = TM_MAP_AUTO_BLOCK;
-	return 0;
+	return map->block_auto ? 0 : get_size(c, key, value, &map->block_bytes);
 }
 
 static int parse_key(struct context *c, const char *key,
@@ -358,6 +356,15 @@ static struct json_object *parse_text(struct context *c, const char *text,
 	return root;
 }
 
+void tm_map_init(struct tm_map *map)
+{
+	memset(map, 0, sizeof(*map));
+	map->block_auto = true;
+	map->block_bytes = TM_MAP_AUTO_BLOCK;
+	map->prefetch_bytes = 4 << 20;
+	map->timeout_s = 10;
+}
+
 int tm_map_parse(const char *text, size_t len, struct tm_map *map, char *error,
 		 size_t error_len)
 {
@@ -365,10 +372,7 @@ int tm_map_parse(const char *text, size_t len, struct tm_map *map, char *error,
 	struct json_object *root;
 	int err;
 
-	memset(map, 0, sizeof(*map));
-	map->block_bytes = 256 << 10;
-	map->prefetch_bytes = 4 << 20;
-	map->timeout_s = 10;
+	tm_map_init(map);
 	if (len > TM_MAP_FILE_MAX)
 		return complain(&c, "", "larger than %u bytes",
 				TM_MAP_FILE_MAX);

@@ -9,7 +9,7 @@
  *	  "job": 4711,
  *	  "size": "8G",              capacity for the job's programs together
  *	  "local": "1G",             local limit, for them together
- *	  "block": "256K",   (or "auto")
+ *	  "block": "auto",           or a size, such as "256K"
  *	  "policy": "lru",           or "fifo"
  *	  "placement": "simple",     or "rr"
  *	  "prefetch": "4M",          read ahead at most this much, 0 = off
@@ -44,16 +44,20 @@ struct tm_map_server {
 	enum tm_auth auth; /* default: peercred for unix, munge for tcp */
 };
 
-/* With "block": "auto": the unit of paging, and the most around a fault. */
+/*
+ * With "block": "auto": the unit of paging, and the most around a fault; and
+ * the unit where pages cannot be moved, so that nothing comes around a fault.
+ */
 #define TM_MAP_AUTO_BLOCK (16u << 10)
 #define TM_MAP_AUTO_AROUND (1u << 20)
+#define TM_MAP_AUTO_COPIED (256u << 10)
 
 struct tm_map {
 	uint64_t job;
 	uint64_t size_bytes;
 	uint64_t local_bytes;
 	uint64_t block_bytes;
-	bool block_auto; /* transfers adapt; block_bytes is the smallest */
+	bool block_auto; /* the engine decides, at best for block_bytes */
 	uint64_t prefetch_bytes;
 	unsigned int timeout_s;
 	bool fifo; /* replacement: else LRU */
@@ -61,6 +65,9 @@ struct tm_map {
 	unsigned int nr_servers;
 	struct tm_map_server server[TM_MAP_SERVERS_MAX];
 };
+
+/** tm_map_init() - what holds where nothing is said; no servers */
+void tm_map_init(struct tm_map *map);
 
 /**
  * tm_map_parse() - read a map from text

@@ -300,7 +300,7 @@ static enum evict_result victim_store(struct tm_lane *lane,
 
 	owns = slot_usable(p, e, flags);
 	if (!owns)
-		*no_slot = tm_place_get(p->place, &slot);
+		*no_slot = tm_place_get(p->place, b->block, &slot);
 	if (!owns && *no_slot) {
 		tm_lock_acquire(&b->shard->lock);
 		/* its bytes have been looked at: not again before they left */

@@ -73,6 +73,10 @@ int tm_place_create(const struct tm_place_ops *ops, unsigned int nr_servers,
 	p->candidate = p->has_room + nr_servers;
 	if (ahead < AHEAD_SLOTS_MIN)
 		ahead = AHEAD_SLOTS_MIN;
+	p->turn_unit = ~(u64)0;
+	p->turn_slots = ops->turn_bytes >> block_shift;
+	if (!p->turn_slots)
+		p->turn_slots = 1;
 	p->ahead_slots = ahead < AHEAD_SLOTS_MAX ? ahead : AHEAD_SLOTS_MAX;
 	for (i = 0; i < nr_servers; i++) {
 		struct place_server *s = &p->server[i];
@@ -239,15 +243,34 @@ static u64 slot_take(struct tm_place *p, unsigned int server)
 	return (u64)number * s->extent_slots + slot;
 }
 
-int tm_place_get(struct tm_place *place, struct tm_replica *replica)
+/*
+ * The server whose turn it is; one at least has room. All lanes share a turn. A
+ * turn that ends with an aligned unit lets the next ones begin with theirs.
+ */
+static unsigned int turn_take(struct tm_place *p, u64 block)
+{
+	u64 unit = block / p->turn_slots;
+	bool over = !p->turn_left && unit != p->turn_unit;
+
+	if (over || !p->has_room[p->turn_server]) {
+		p->turn_server =
+			p->ops->pick(&p->state, p->nr_servers, p->has_room);
+		p->turn_left = p->turn_slots;
+	}
+	if (p->turn_left)
+		p->turn_left--;
+	p->turn_unit = unit;
+	return p->turn_server;
+}
+
+int tm_place_get(struct tm_place *place, u64 block, struct tm_replica *replica)
 {
 	unsigned int i;
 	int err = -ENOSPC;
 
 	tm_lock_acquire(&place->lock);
 	if (place->nr_room) {
-		i = place->ops->pick(&place->state, place->nr_servers,
-				     place->has_room);
+		i = turn_take(place, block);
 		replica->server = i;
 		replica->slot = slot_take(place, i);
 		err = 0;

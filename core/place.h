@@ -33,12 +33,15 @@ struct tm_place;
 /**
  * struct tm_place_ops - a placement policy
  * @name: as in the configuration ("simple", "rr")
- * @pick: choose the server for the next block among those with a free slot;
+ * @turn_bytes: what the server that was picked takes before the next is, at
+ *	least; one block where that is more
+ * @pick: choose the server for the next turn among those with a free slot;
  *	@has_room tells for each index; never called when none has. @state is
  *	the policy's own word, zero at the start.
  */
 struct tm_place_ops {
 	const char *name;
+	u64 turn_bytes;
 	unsigned int (*pick)(u64 *state, unsigned int nr_servers,
 			     const bool *has_room);
 };
@@ -55,6 +58,8 @@ void tm_place_destroy(struct tm_place *place);
 
 /**
  * tm_place_get() - a free slot for one block
+ * @block: its number; the last aligned @turn_bytes of blocks in a turn are not
+ *	divided while they come in a row
  *
  * Slots of one extent are given in ascending order, so that blocks evicted one
  * after the other lie one after the other.
@@ -63,7 +68,7 @@ void tm_place_destroy(struct tm_place *place);
  * -ENOSPC when every server is full or lost or refuses stores, or the limit is
  * reached.
  */
-int tm_place_get(struct tm_place *place, struct tm_replica *replica);
+int tm_place_get(struct tm_place *place, u64 block, struct tm_replica *replica);
 
 /** tm_place_put() - the slot is free again */
 void tm_place_put(struct tm_place *place, struct tm_replica replica);

@@ -32,6 +32,10 @@ struct tm_place {
 	struct tm_lock lock;
 	const struct tm_place_ops *ops;
 	u64 state; /* the policy's */
+	u64 turn_slots;
+	u64 turn_left; /* slots to give on @turn_server, at least */
+	u64 turn_unit; /* of the block that was last, see tm_place_get() */
+	unsigned int turn_server;
 	u64 limit; /* extents */
 	u64 nr_extents;
 	u64 nr_asked;

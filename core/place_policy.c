@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * The placement policies: which server takes the next block.
+ * The placement policies: which server takes the next blocks.
  */
 #include "core/place.h"
 
@@ -15,7 +15,13 @@ static unsigned int simple_pick(u64 *state, unsigned int nr_servers,
 	return i;
 }
 
-/* Take turns; the state is the server whose turn is next. */
+/*
+ * Turns of what one request carries at most: neighbours leave one after the
+ * other, and shall lie together to come back with one request.
+ */
+#define TURN_BYTES (1u << 20)
+
+/* The state is the server whose turn is next. */
 static unsigned int rr_pick(u64 *state, unsigned int nr_servers,
 			    const bool *has_room)
 {
@@ -34,6 +40,7 @@ const struct tm_place_ops tm_place_simple = {
 
 const struct tm_place_ops tm_place_rr = {
 	.name = "rr",
+	.turn_bytes = TURN_BYTES,
 	.pick = rr_pick,
 };
 

@@ -48,7 +48,7 @@ static struct spank_option options[] = {
 	OPTION("teramem-local", "SIZE", 1, TM_CONF_LOCAL,
 	       "of the job's memory on a node, what may hold parts of it"),
 	OPTION("teramem-block", "SIZE|auto", 1, TM_CONF_BLOCK,
-	       "unit of paging, 4K to 2M"),
+	       "unit of paging, 4K to 2M (auto)"),
 	OPTION("teramem-policy", "lru|fifo", 1, TM_CONF_POLICY, "replacement"),
 	OPTION("teramem-placement", "simple|rr", 1, TM_CONF_PLACEMENT,
 	       "fill donors one by one, or all alike"),

@@ -84,6 +84,7 @@ static void fill_totals(const struct tm_uapi_query *query,
 	totals->capacity_peak_bytes = query->committed_peak_bytes;
 	totals->local_bytes = query->local_bytes;
 	totals->local_drawn_bytes = query->resident_bytes;
+	totals->block_bytes = query->block_bytes;
 	totals->gauges = (struct tm_job_gauges){
 		.resident_bytes = query->resident_bytes,
 		.remote_bytes = query->remote_bytes,

@@ -71,10 +71,15 @@ static void session_renewed(void *ctx, struct tm_session *session)
 {
 }
 
-static uint32_t block_of(const struct bench *b, const struct pair *pair)
+/* Of raw requests; paging's largest, where they have several sizes. */
+static uint32_t request_bytes(const struct bench *b, const struct pair *pair)
 {
-	return pair->block_bytes ? pair->block_bytes
-				 : (uint32_t)b->options.map.block_bytes;
+	const struct tm_map *map = &b->options.map;
+
+	if (pair->block_bytes)
+		return pair->block_bytes;
+	return map->block_auto ? TM_MAP_AUTO_AROUND
+			       : (uint32_t)map->block_bytes;
 }
 
 static int measure_raw(const struct bench *b, const struct pair *pair,
@@ -91,7 +96,7 @@ static int measure_raw(const struct bench *b, const struct pair *pair,
 	};
 	const struct tm_rawbench params = {
 		.type = pair->type,
-		.block_bytes = block_of(b, pair),
+		.block_bytes = request_bytes(b, pair),
 		.depth = pair->depth,
 		.span_bytes = b->map.size_bytes,
 		.random = pair->random,
@@ -182,7 +187,10 @@ static int measure_paging(const struct bench *b, const struct pair *pair,
 	char line[512];
 	int err;
 
-	map.block_bytes = block_of(b, pair);
+	if (pair->block_bytes) {
+		map.block_auto = false;
+		map.block_bytes = pair->block_bytes;
+	}
 	err = tm_folder_fill(b->folder, &map, &files);
 	if (err)
 		return err;
@@ -226,8 +234,10 @@ static void print_table(const struct bench *b, const struct result *results)
 	       "server\n\n",
 	       tm_size_format(b->map.size_bytes, text[0], sizeof(text[0])),
 	       tm_size_format(b->map.local_bytes, text[1], sizeof(text[1])),
-	       tm_size_format(b->options.map.block_bytes, text[2],
-			      sizeof(text[2])));
+	       b->options.map.block_auto
+		       ? "auto"
+		       : tm_size_format(b->options.map.block_bytes, text[2],
+					sizeof(text[2])));
 	printf("%-18s %14s %14s %14s\n", "", "raw transport", "paging",
 	       "paging/raw");
 	for (i = 0; i < NR_PAIRS; i++) {
@@ -275,6 +285,9 @@ static void print_json(const struct bench *b, const struct result *results)
 	json_object_object_add(
 		root, "block_bytes",
 		json_object_new_uint64(b->options.map.block_bytes));
+	json_object_object_add(
+		root, "block_auto",
+		json_object_new_uint64(b->options.map.block_auto));
 	for (i = 0; i < NR_PAIRS; i++) {
 		struct json_object *one = json_object_new_object();
 
@@ -315,7 +328,7 @@ static const char usage[] =
 	"\n"
 	"  --size=SIZE      memory to go through (256M)\n"
 	"  --local=SIZE     local memory (an eighth of the size)\n"
-	"  --block=SIZE     unit of paging in sequential work (256K)\n"
+	"  --block=SIZE     unit of paging in sequential work (auto)\n"
 	"  --seconds=N      for each figure (2)\n"
 	"  --json           for programs\n"
 	"\n"
@@ -335,6 +348,8 @@ static int parse(int argc, char **argv, struct bench *b, bool *json)
 	struct tm_map *map = &b->options.map;
 	int key, err = 0;
 
+	tm_map_init(map);
+	map->size_bytes = 256 << 20;
 	opterr = 0;
 	while (!err &&
 	       (key = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
@@ -347,8 +362,7 @@ static int parse(int argc, char **argv, struct bench *b, bool *json)
 					     &map->local_bytes);
 			break;
 		case 'b':
-			err = tm_option_size("block", optarg,
-					     &map->block_bytes);
+			err = tm_option_block(optarg, map);
 			break;
 		case 't':
 			err = tm_option_number("seconds", optarg, 1, 3600,
@@ -379,13 +393,6 @@ int tm_bench_main(int argc, char **argv)
 		.options =
 			{
 				.donors = 1,
-				.map =
-					{
-						.size_bytes = 256 << 20,
-						.block_bytes = 256 << 10,
-						.prefetch_bytes = 4 << 20,
-						.timeout_s = 10,
-					},
 			},
 		.servers.lease_fd = -1,
 		.duration_ms = 2000,

@@ -151,7 +151,9 @@ static const char usage[] =
 	"(uffd)\n"
 	"  --block=SIZE        unit of paging, 4K to 2M, or auto: 16K, and as "
 	"much\n"
-	"                      at a time as the program uses (256K)\n"
+	"                      at a time as the program uses; before Linux "
+	"6.8 256K\n"
+	"                      (auto)\n"
 	"  --policy=NAME       replacement: lru or fifo (lru)\n"
 	"  --placement=NAME    on the servers: simple or rr (simple)\n"
 	"  --prefetch=SIZE     read ahead at most so much; 0: never (4M)\n"
@@ -199,7 +201,7 @@ static int choose_engine(const char *text, enum tm_engine_kind *engine)
 			     "unknown (use uffd, kmod or auto)");
 }
 
-static int parse_block(const char *arg, struct tm_map *map)
+int tm_option_block(const char *arg, struct tm_map *map)
 {
 	map->block_auto = !strcmp(arg, "auto");
 	map->block_bytes = TM_MAP_AUTO_BLOCK;
@@ -220,7 +222,7 @@ static int parse_one(int key, const char *arg, struct tm_run_options *o)
 	case OPT_LOCAL:
 		return tm_option_size("local", arg, &map->local_bytes);
 	case OPT_BLOCK:
-		return parse_block(arg, map);
+		return tm_option_block(arg, map);
 	case OPT_PREFETCH:
 		return tm_option_size("prefetch", arg, &map->prefetch_bytes);
 	case OPT_POLICY:
@@ -334,15 +336,8 @@ int tm_run_options_parse(int argc, char **argv, struct tm_run_options *o)
 	unsigned int given = 0;
 	int key, err;
 
-	*o = (struct tm_run_options){
-		.donors = 2,
-		.map =
-			{
-				.block_bytes = 256 << 10,
-				.prefetch_bytes = 4 << 20,
-				.timeout_s = 10,
-			},
-	};
+	*o = (struct tm_run_options){.donors = 2};
+	tm_map_init(&o->map);
 	opterr = 0;
 	err = parse_map(argc, argv, o);
 	if (err)

@@ -27,7 +27,7 @@ static void print_json(const struct tm_map *map,
 	ADD("job", map->job);
 	ADD("size_bytes", map->size_bytes);
 	ADD("local_bytes", map->local_bytes);
-	ADD("block_bytes", map->block_bytes);
+	ADD("block_bytes", tm_block_bytes(map, totals));
 	ADD("block_auto", map->block_auto);
 	ADD("resident_bytes", totals->gauges.resident_bytes);
 	ADD("remote_bytes", totals->gauges.remote_bytes);
@@ -53,13 +53,16 @@ static void print_text(const struct tm_map *map,
 {
 	const struct tm_stats *s = &totals->stats;
 	char text[4][32];
+	const char *block = "auto";
 	unsigned int i;
 
 #define SIZE(i, bytes) tm_size_format(bytes, text[i], sizeof(text[i]))
+	/* with auto it is each process that knows, once it pages */
+	if (totals->block_bytes || !map->block_auto)
+		block = SIZE(2, tm_block_bytes(map, totals));
 	printf("job %" PRIu64 ": %s remote, %s local, blocks of %s, %s, %s\n",
 	       map->job, SIZE(0, map->size_bytes), SIZE(1, map->local_bytes),
-	       map->block_auto ? "auto" : SIZE(2, map->block_bytes),
-	       map->fifo ? "fifo" : "lru", map->rr ? "rr" : "simple");
+	       block, map->fifo ? "fifo" : "lru", map->rr ? "rr" : "simple");
 	for (i = 0; i < map->nr_servers; i++)
 		printf("  server   %s, %s\n", map->server[i].address,
 		       SIZE(0, map->server[i].capacity_bytes));

@@ -109,8 +109,15 @@ static void add_text(struct json_object *object, const char *key,
 	json_object_object_add(object, key, json_object_new_string(value));
 }
 
+uint64_t tm_block_bytes(const struct tm_map *map,
+			const struct tm_job_totals *totals)
+{
+	return totals->block_bytes ? totals->block_bytes : map->block_bytes;
+}
+
 static struct json_object *config_json(const struct tm_run_options *o,
-				       const struct tm_map *map)
+				       const struct tm_map *map,
+				       const struct tm_job_totals *totals)
 {
 	struct json_object *config = json_object_new_object();
 
@@ -118,7 +125,7 @@ static struct json_object *config_json(const struct tm_run_options *o,
 		 o->engine == TM_ENGINE_KMOD ? "kmod" : "uffd");
 	add_u64(config, "size_bytes", map->size_bytes);
 	add_u64(config, "local_bytes", map->local_bytes);
-	add_u64(config, "block_bytes", map->block_bytes);
+	add_u64(config, "block_bytes", tm_block_bytes(map, totals));
 	add_u64(config, "block_auto", map->block_auto);
 	add_u64(config, "prefetch_bytes", map->prefetch_bytes);
 	add_u64(config, "timeout_s", map->timeout_s);
@@ -148,7 +155,7 @@ static struct json_object *outcome_json(const struct tm_run_options *o,
 		json_object_array_add(command, json_object_new_string(*arg));
 	add_text(root, "version", TM_VERSION);
 	json_object_object_add(root, "command", command);
-	json_object_object_add(root, "config", config_json(o, map));
+	json_object_object_add(root, "config", config_json(o, map, totals));
 	json_object_object_add(root, "exit_status",
 			       json_object_new_int(out->exit_status));
 	snprintf(wall, sizeof(wall), "%.3f", out->wall_s);

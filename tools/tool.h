@@ -67,6 +67,7 @@ int tm_run_options_parse(int argc, char **argv, struct tm_run_options *options);
 /* For every command: one line, and -EINVAL. */
 int tm_option_bad(const char *name, const char *value, const char *why);
 int tm_option_size(const char *name, const char *text, uint64_t *bytes);
+int tm_option_block(const char *text, struct tm_map *map);
 int tm_option_number(const char *name, const char *text, uint64_t min,
 		     uint64_t max, uint64_t *number);
 /** limits of what is in @options->map, which has the options' names */
@@ -212,6 +213,11 @@ bool tm_agent_reaped(struct tm_agent *agent, pid_t pid);
 void tm_agent_end(struct tm_agent *agent);
 
 /* ---- summary.c ---------------------------------------------------------- */
+
+/** tm_block_bytes() - the unit of paging; with auto at best, until it is used
+ */
+uint64_t tm_block_bytes(const struct tm_map *map,
+			const struct tm_job_totals *totals);
 
 /**
  * struct tm_outcome - how a run went

@@ -18,7 +18,7 @@
 #include "common/size.h"
 #include "spank/job/job.h"
 
-#define BLOCK_BYTES (256 << 10)
+#define LOCAL_UNIT_BYTES (2 << 20) /* of any block, a whole number */
 #define PAUSE_NS 50000000L
 
 __attribute__((format(printf, 3, 4))) static int
@@ -79,7 +79,7 @@ static int choose_local(struct tm_job_request *r,
 	}
 	if (!*local)
 		*local = job->memory_bytes / 100 * r->conf.local_share;
-	*local &= ~(uint64_t)(BLOCK_BYTES * 8 - 1);
+	*local &= ~(uint64_t)(LOCAL_UNIT_BYTES - 1);
 	if (*local < job->memory_bytes)
 		return 0;
 	return fail(
@@ -159,7 +159,7 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 {
 	char map_path[PATH_MAX], job_path[PATH_MAX], library[PATH_MAX];
 	char device[PATH_MAX];
-	char text[5 * PATH_MAX];
+	char text[5 * PATH_MAX], block[24] = "auto";
 	int err, n;
 
 	tm_job_folder_path(r->job, "map", map_path);
@@ -174,16 +174,18 @@ static int write_files(struct tm_job_request *r, const struct tm_map *map)
 	err = tm_agent_start(r, map, device);
 	if (err)
 		return err;
+	if (!map->block_auto)
+		snprintf(block, sizeof(block), "%" PRIu64, map->block_bytes);
 	n = snprintf(text, sizeof(text),
 		     "restart=%" PRIu32 "\n"
 		     "TERAMEM_JOB_MAP=%s\n"
 		     "TERAMEM_JOB_FILE=%s\n"
 		     "TERAMEM_JOB_SIZE=%" PRIu64 "\n"
 		     "TERAMEM_JOB_LOCAL=%" PRIu64 "\n"
-		     "TERAMEM_JOB_BLOCK=%" PRIu64 "\n"
+		     "TERAMEM_JOB_BLOCK=%s\n"
 		     "TERAMEM_JOB_DONORS=%u\n",
 		     r->restart, map_path, job_path, map->size_bytes,
-		     map->local_bytes, map->block_bytes, map->nr_servers);
+		     map->local_bytes, block, map->nr_servers);
 	if (*device)
 		n += snprintf(text + n, sizeof(text) - (size_t)n,
 			      "TERAMEM_JOB_DEVICE=%s\n", device);

@@ -17,6 +17,7 @@ done
 assert_eq "$(json "$TMP/json" '.random | .raw.p50_ns > 0 and
 	.paging.p50_ns > 1000 and .paging.p99_ns >= .paging.p50_ns')" true \
 	"random faults were measured both ways"
+assert_eq "$(json "$TMP/json" .block_auto)" 1 "auto is the default"
 # shellcheck disable=SC2144
 assert "nothing is left" test ! -e "$TMP"/teramem-run-*
 got=$("$TERAMEM" bench --block=5K 2>&1)

@@ -58,7 +58,7 @@ assert_eq "$(sed -n 3,5p "$TMP/env" | xargs)" "600 600 700" "files are private"
 sed -n '6,$p' "$TMP/env" >"$TMP/map"
 assert_eq "$(json "$TMP/map" '[.size, .local, .block, .policy, .placement,
 	.prefetch, (.servers | length)] | join(" ")')" \
-	"64M 8M 256K lru simple 4M 2" "the map has the defaults"
+	"64M 8M auto lru simple 4M 2" "the map has the defaults"
 # shellcheck disable=SC2016
 "$TERAMEM" run --size=1G --local=16M --donors=3 --block=4K --policy=fifo \
 	--placement=rr --prefetch=0 --timeout=3 --quiet \

@@ -29,8 +29,8 @@ check "faults have kinds" '.faults >= .faults_zero + .faults_remote + .faults_ca
 check "faults were timed" '.fault_ns_count <= .faults and
 	.fault_ns_count > .faults * 0.9 and
 	.fault_ns_p50 > 0 and .fault_ns_p99 >= .fault_ns_p50'
-check "whole blocks came and went" '.bytes_in == .fetched_blocks * 262144 and
-	.bytes_out == .stored_blocks * 262144 and .bytes_in > 0 and .bytes_out > 0'
+check "whole blocks came and went" '.bytes_in == .fetched_blocks * .config.block_bytes and
+	.bytes_out == .stored_blocks * .config.block_bytes and .bytes_in > 0 and .bytes_out > 0'
 check "evictions were stored, dropped clean or rescued" \
 	'.evicted >= .dropped_clean and .stored_blocks <= .evicted + .evict_rescued'
 check "local memory was kept to" '.resident_peak_bytes <= .config.local_bytes
@@ -71,6 +71,21 @@ check "its peaks are known" '.resident_peak_bytes > 7000000 and
 	.resident_peak_bytes <= .config.local_bytes and
 	.remote_peak_bytes > 20000000'
 note "$(jq -c '[.wall_s, .resident_peak_bytes, .remote_peak_bytes]' "$TMP/stats")"
+
+# What auto means, the program's engine says.
+# shellcheck disable=SC2016 # for the inner shell
+for mechanism in move:16K copy:256K; do
+	got=$(TERAMALLOC_MECHANISM=${mechanism%:*} "$TERAMEM" run --size=64M \
+		--local=8M --block=auto --quiet -- env -u LD_PRELOAD sh -c '"$1" status
+			"$2" $((32 << 20)) $((64 << 10)) >&2; "$1" status' - \
+		"$TERAMEM" "$BUILD/tests/paging/sparse" 2>"$TMP/err")
+	if grep -q "mechanism 'move': this kernel" "$TMP/err"; then
+		ok "${mechanism%:*}, status # SKIP not with this kernel"
+		continue
+	fi
+	assert_eq "$(sed -n 's/.*blocks of \([^,]*\).*/\1/p' <<<"$got" | xargs)" \
+		"auto ${mechanism#*:}" "${mechanism%:*}: auto in status"
+done
 
 # Nothing large, nothing paged, and it says so.
 got=$("$TERAMEM" run --size=64M --local=8M -- true 2>&1)

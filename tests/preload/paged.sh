@@ -10,6 +10,8 @@ calls=$1
 requires jq
 requires_paging
 
+# auto's blocks are larger where they cannot be moved
+declare -A auto=([move]=16384 [copy]=262144)
 for mechanism in move copy; do
 	for block in 4K 256K auto; do
 		TERAMALLOC_MECHANISM=$mechanism TERAMALLOC_THRESHOLD=64K \
@@ -25,6 +27,9 @@ for mechanism in move copy; do
 		grep '^not ok' "$TMP/out" && note "$(cat "$TMP/err")"
 		assert "$mechanism, $block: paging took place" \
 			test "$(json "$TMP/stats" .bytes_in)" -gt 100000
+		[ $block != auto ] ||
+			assert_eq "$(json "$TMP/stats" '.config.block_bytes')" \
+				"${auto[$mechanism]}" "$mechanism: auto's block"
 	done
 done
 done_testing

@@ -132,13 +132,13 @@ job() {
 	out "$1"
 }
 map='jq -r "[.block, .policy, .size, .local, (.servers | length)] | join(\" \")" $TERAMEM_JOB_MAP'
-assert_eq "$(job default --teramem=64M "$map")" "256K lru 64M 50M 1" \
+assert_eq "$(job default --teramem=64M "$map")" "auto lru 64M 50M 1" \
 	"defaults; half of the job's memory is local"
 assert_eq "$(job large -p large --teramem=64M "$map")" "1M fifo 64M 50M 1" \
 	"the partition's block size and policy"
 assert_eq "$(job override -p large --teramem=64M --teramem-block=512K "$map")" \
 	"512K fifo 64M 50M 1" "the command line overrides the partition"
-assert_eq "$(job small -p small --teramem=1G "$map")" "256K lru 1G 50M 3" \
+assert_eq "$(job small -p small --teramem=1G "$map")" "auto lru 1G 50M 3" \
 	"as many donors as their limit asks for"
 assert_eq "$(job memory --teramem=512M 'echo $SLURM_MEM_PER_NODE')" 100 \
 	"the job's own memory is not the donors'"
@@ -165,7 +165,7 @@ assert_eq "$(job outputs --teramem=64M --teramem-donors=2 '
 	readlink /proc/self/fd/$TERAMEM_UFFD_FD
 	stat -c "%U %a" /run/teramem /run/teramem/$SLURM_JOB_ID
 	squeue -h -j $SLURM_JOB_ID -o "%j %C" | sort')" "\
-TERAMEM_JOB_BLOCK=262144
+TERAMEM_JOB_BLOCK=auto
 TERAMEM_JOB_DONORS=2
 TERAMEM_JOB_FILE=/run/teramem/ID/job
 TERAMEM_JOB_LOCAL=52428800

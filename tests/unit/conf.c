@@ -115,6 +115,7 @@ static void test_precedence(void **state)
 	assert_int_equal(conf.origin[TM_CONF_PLACEMENT], TM_CONF_FROM_DEFAULT);
 
 	tm_conf_init(&conf);
+	assert_int_equal(conf.block_bytes, 0);
 	assert_int_equal(load(&conf, "none", text, error), 0);
 	assert_int_equal(conf.block_bytes, 1 << 20);
 	assert_int_equal(conf.donors, 2);

@@ -141,6 +141,19 @@ static void test_capacity(void **state)
 	tm_job_detach(job);
 }
 
+static void test_block(void **state)
+{
+	struct tm_job *job;
+
+	assert_int_equal(tm_job_create(path, 8 * MIB, MIB), 0);
+	assert_int_equal(totals().block_bytes, 0);
+	assert_int_equal(tm_job_attach(path, &job), 0);
+	tm_job_block_set(job, 16384);
+	assert_int_equal(totals().block_bytes, 16384);
+	tm_job_detach(job);
+	assert_int_equal(totals().block_bytes, 16384);
+}
+
 static void test_alone(void **state)
 {
 	struct tm_job *job;
@@ -410,11 +423,11 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		job_test(test_file),  job_test(test_capacity),
-		job_test(test_alone), job_test(test_dead),
-		job_test(test_exec),  job_test(test_fork),
-		job_test(test_fair),  job_test(test_killed_holders),
-		job_test(test_full),
+		job_test(test_file),	       job_test(test_capacity),
+		job_test(test_block),	       job_test(test_alone),
+		job_test(test_dead),	       job_test(test_exec),
+		job_test(test_fork),	       job_test(test_fair),
+		job_test(test_killed_holders), job_test(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,8 @@ static void test_minimal(void **state)
 			 0);
 	assert_int_equal(map.size_bytes, 4ULL << 30);
 	assert_int_equal(map.local_bytes, 1ULL << 30);
-	assert_int_equal(map.block_bytes, 256 << 10);
+	assert_true(map.block_auto);
+	assert_int_equal(map.block_bytes, TM_MAP_AUTO_BLOCK);
 	assert_int_equal(map.prefetch_bytes, 4 << 20);
 	assert_int_equal(map.timeout_s, 10);
 	assert_false(map.fifo);
@@ -153,7 +154,7 @@ static void test_limits(void **state)
 		"together");
 	refuses("{\"version\":1,\"size\":\"4G\",\"local\":1,"
 		"\"servers\":[" SERVER "]}",
-		"local: 1 bytes (at least 262144, at most 64T)");
+		"local: 1 bytes (at least 16384, at most 64T)");
 	/* Capacities that would wrap around when summed. */
 	refuses(HEAD "\"servers\":[" SERVER ",{\"address\":\"unix:/b\","
 		     "\"capacity\":18446744073709551615}]}",

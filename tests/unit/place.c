@@ -3,41 +3,7 @@
  * Placement: order, accounting, keeping ahead, limits, loss, release; and a
  * random run against a plain model.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-#include "core/place.h"
-
-#define SHIFT 18
-#define EXTENT (4u << 20)
-#define SLOTS (EXTENT >> SHIFT)
-
-static struct tm_place *create(const struct tm_place_ops *ops, unsigned int n)
-{
-	struct tm_place *p;
-
-	assert_int_equal(tm_place_create(ops, n, SHIFT, &p), 0);
-	return p;
-}
-
-/* Answer all that placement wants; each server has @extents[server] to give. */
-static void grant(struct tm_place *p, unsigned int *extents, u64 *next)
-{
-	unsigned int s;
-
-	while (tm_place_wants(p, &s)) {
-		if (!extents[s]) {
-			tm_place_extent_refused(p, s);
-			continue;
-		}
-		extents[s]--;
-		assert_int_equal(tm_place_extent_add(p, s, next[s], EXTENT), 0);
-		next[s] += EXTENT;
-	}
-}
+#include "tests/unit/place.h"
 
 static void policies_by_name(void **state)
 {
@@ -63,23 +29,23 @@ static void simple_fills_in_order(void **state)
 	struct tm_replica r;
 	unsigned int i;
 
-	assert_int_equal(tm_place_get(p, &r), -EAGAIN);
+	assert_int_equal(get(p, &r), -EAGAIN);
 	for (i = 0; i < 4 * SLOTS; i++) {
 		grant(p, extents, next);
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_int_equal(r.server, i / (2 * SLOTS));
 		assert_int_equal(r.slot,
 				 i % (2 * SLOTS) + (i < 2 * SLOTS ? 0 : 256));
 	}
-	assert_int_equal(tm_place_get(p, &r), -ENOSPC);
+	assert_int_equal(get(p, &r), -ENOSPC);
 	assert_int_equal(tm_place_extents(p), 4);
 
 	/* Room again. */
 	tm_place_server_room(p, 1);
 	extents[1] = 1;
-	assert_int_equal(tm_place_get(p, &r), -EAGAIN);
+	assert_int_equal(get(p, &r), -EAGAIN);
 	grant(p, extents, next);
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	assert_int_equal(r.server, 1);
 	tm_place_destroy(p);
 }
@@ -151,7 +117,7 @@ static void silent_server_holds_up_nobody(void **state)
 	for (i = 0; i < SLOTS; i++) {
 		ask(p, asked);
 		assert_int_equal(asked[1], 0);
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 	}
 	ask(p, asked);
 	assert_int_equal(asked[1], 1);
@@ -167,50 +133,26 @@ static void refused_stores(void **state)
 	struct tm_replica a, b;
 
 	grant(p, extents, next);
-	assert_int_equal(tm_place_get(p, &a), 0);
+	assert_int_equal(get(p, &a), 0);
 	assert_int_equal(a.server, 0);
 	tm_place_store_refused(p, 0);
 	assert_false(tm_place_server_takes(p, 0));
 	assert_true(tm_place_server_alive(p, 0));
 	grant(p, extents, next);
-	assert_int_equal(tm_place_get(p, &b), 0);
+	assert_int_equal(get(p, &b), 0);
 	assert_int_equal(b.server, 1);
 	tm_place_put(p, a);
 	assert_true(tm_place_extent_idle(p, &server, &addr, &bytes));
 	assert_int_equal(server, 0);
 	tm_place_store_refused(p, 1);
-	assert_int_equal(tm_place_get(p, &b), -ENOSPC);
+	assert_int_equal(get(p, &b), -ENOSPC);
 	assert_false(tm_place_wants(p, &server));
 
 	tm_place_server_room(p, 0);
 	assert_true(tm_place_server_takes(p, 0));
 	grant(p, extents, next);
-	assert_int_equal(tm_place_get(p, &b), 0);
+	assert_int_equal(get(p, &b), 0);
 	assert_int_equal(b.server, 0);
-	tm_place_destroy(p);
-}
-
-static void rr_takes_turns(void **state)
-{
-	struct tm_place *p = create(&tm_place_rr, 3);
-	unsigned int extents[3] = {1, 2, 1};
-	u64 next[3] = {0};
-	struct tm_replica r;
-	unsigned int i;
-
-	for (i = 0; i < 3 * SLOTS; i++) {
-		grant(p, extents, next);
-		assert_int_equal(tm_place_get(p, &r), 0);
-		assert_int_equal(r.server, i % 3);
-		assert_int_equal(r.slot, i / 3);
-	}
-	/* The others are full. */
-	for (i = 0; i < SLOTS; i++) {
-		grant(p, extents, next);
-		assert_int_equal(tm_place_get(p, &r), 0);
-		assert_int_equal(r.server, 1);
-	}
-	assert_int_equal(tm_place_get(p, &r), -ENOSPC);
 	tm_place_destroy(p);
 }
 
@@ -225,7 +167,7 @@ static void keeps_ahead(void **state)
 	assert_int_equal(s, 0);
 	/* Its size is unknown, so one is asked for and no more. */
 	assert_false(tm_place_wants(p, &s));
-	assert_int_equal(tm_place_get(p, &r), -EAGAIN);
+	assert_int_equal(get(p, &r), -EAGAIN);
 	assert_int_equal(tm_place_extent_add(p, 0, 0, EXTENT), 0);
 	for (asked = 0; tm_place_wants(p, &s); asked++)
 		assert_int_equal(s, 0);
@@ -234,14 +176,14 @@ static void keeps_ahead(void **state)
 		assert_int_equal(
 			tm_place_extent_add(p, 0, (i + 1) * EXTENT, EXTENT), 0);
 	assert_false(tm_place_wants(p, &s));
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	assert_true(tm_place_wants(p, &s));
 
 	/* When the first is known to be full, the second is made ready early */
 	tm_place_extent_refused(p, 0);
 	assert_true(tm_place_wants(p, &s));
 	assert_int_equal(s, 1);
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	assert_int_equal(r.server, 0);
 	tm_place_destroy(p);
 }
@@ -259,13 +201,13 @@ static void limit_holds(void **state)
 	for (i = 0; i < 3 * SLOTS; i++) {
 		grant(p, extents, next);
 		assert_true(tm_place_extents(p) <= 3);
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		if (i == 5)
 			one = r;
 	}
-	assert_int_equal(tm_place_get(p, &r), -ENOSPC);
+	assert_int_equal(get(p, &r), -ENOSPC);
 	tm_place_limit_set(p, 4);
-	assert_int_equal(tm_place_get(p, &r), -EAGAIN);
+	assert_int_equal(get(p, &r), -EAGAIN);
 	grant(p, extents, next);
 	assert_int_equal(tm_place_extents(p), 4);
 
@@ -274,9 +216,9 @@ static void limit_holds(void **state)
 	while (tm_place_extent_idle(p, &s, &addr, &bytes))
 		released++;
 	assert_int_equal(released, 1);
-	assert_int_equal(tm_place_get(p, &r), -ENOSPC);
+	assert_int_equal(get(p, &r), -ENOSPC);
 	tm_place_put(p, one);
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	assert_memory_equal(&r, &one, sizeof(r));
 	tm_place_destroy(p);
 }
@@ -292,7 +234,7 @@ static void freed_slots_ascend(void **state)
 
 	for (i = 0; i < 2 * SLOTS; i++) {
 		grant(p, extents, next);
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 	}
 	/* Free every third slot, in descending order. */
 	for (i = 2 * SLOTS; i-- > 0;) {
@@ -302,16 +244,16 @@ static void freed_slots_ascend(void **state)
 	}
 	/* The second extent was the first to have room. */
 	for (i = 0, last = 0; i < SLOTS / 3; i++, last = r.slot) {
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_in_range(r.slot, SLOTS, 2 * SLOTS - 1);
 		assert_true(r.slot > last);
 	}
 	for (i = 0, last = 0; i < SLOTS / 3 + 1; i++, last = r.slot) {
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_in_range(r.slot, 0, SLOTS - 1);
 		assert_true(!i || r.slot > last);
 	}
-	assert_int_equal(tm_place_get(p, &r), -ENOSPC);
+	assert_int_equal(get(p, &r), -ENOSPC);
 	tm_place_destroy(p);
 }
 
@@ -325,7 +267,7 @@ static void lost_server(void **state)
 
 	grant(p, extents, next);
 	for (i = 0; i < 4; i++)
-		assert_int_equal(tm_place_get(p, &r[i]), 0);
+		assert_int_equal(get(p, &r[i]), 0);
 	assert_true(tm_place_server_alive(p, 1));
 	tm_place_server_lost(p, 1);
 	tm_place_server_lost(p, 1);
@@ -334,7 +276,7 @@ static void lost_server(void **state)
 	for (i = 0; i < 4; i++)
 		tm_place_put(p, r[i]); /* the lost ones are ignored */
 	for (i = 0; i < 4 * SLOTS; i++) {
-		assert_int_equal(tm_place_get(p, &x), 0);
+		assert_int_equal(get(p, &x), 0);
 		assert_int_equal(x.server, 0);
 	}
 	/* What comes late from there changes nothing. */
@@ -344,7 +286,7 @@ static void lost_server(void **state)
 		assert_int_equal(s, 0);
 		tm_place_extent_refused(p, 0);
 	}
-	assert_int_equal(tm_place_get(p, &x), -ENOSPC);
+	assert_int_equal(get(p, &x), -ENOSPC);
 	assert_false(tm_place_extent_idle(p, &s, &addr, &bytes));
 	tm_place_destroy(p);
 }
@@ -378,7 +320,7 @@ static void hostile_extents(void **state)
 	}
 	/* A server that talks nonsense is not asked again. */
 	assert_false(tm_place_wants(p, &s));
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	tm_place_destroy(p);
 }
 
@@ -394,7 +336,7 @@ static void idle_extents_go(void **state)
 
 	for (i = 0; i < EXTENTS * SLOTS; i++) {
 		grant(p, extents, next);
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		held[r.slot / SLOTS] = true;
 	}
 	assert_false(tm_place_extent_idle(p, &s, &addr, &bytes));
@@ -411,14 +353,14 @@ static void idle_extents_go(void **state)
 	assert_in_range(kept, 2, EXTENTS / 2);
 	assert_false(tm_place_wants(p, &s));
 	for (i = 0; i < kept * SLOTS; i++) {
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_true(held[r.slot / SLOTS]);
 	}
 	/* One that was given back may come again. */
 	for (i = 0; held[i]; i++)
 		;
 	assert_int_equal(tm_place_extent_add(p, 0, (u64)i * EXTENT, EXTENT), 0);
-	assert_int_equal(tm_place_get(p, &r), 0);
+	assert_int_equal(get(p, &r), 0);
 	assert_int_equal(r.slot, i * SLOTS);
 	tm_place_destroy(p);
 }
@@ -437,7 +379,7 @@ static void one_slot_extents(void **state)
 			tm_place_extent_add(p, 0, (u64)i * 509 << 21, 1 << 21),
 			0);
 	for (i = 0; i < 64; i++) {
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_int_equal(r.slot, i * 509);
 	}
 	for (i = 0; i < 64; i++) {
@@ -445,7 +387,7 @@ static void one_slot_extents(void **state)
 		tm_place_put(p, (struct tm_replica){.slot = addr});
 	}
 	for (i = 0; i < 64; i++) {
-		assert_int_equal(tm_place_get(p, &r), 0);
+		assert_int_equal(get(p, &r), 0);
 		assert_int_equal(r.slot, (u64)(63 - i) * 509);
 	}
 	tm_place_destroy(p);
@@ -501,7 +443,7 @@ static void random_run_against_model(void **state)
 							i]);
 				tm_place_server_room(p, s);
 			} else if (x / 64 % 8 < (grow ? 5 : 3)) {
-				if (tm_place_get(p, &r)) {
+				if (get(p, &r)) {
 					assert_int_equal(nr_held,
 							 nr_given * SLOTS);
 					continue;
@@ -532,7 +474,6 @@ int main(void)
 		cmocka_unit_test(full_servers_hold_up_nobody),
 		cmocka_unit_test(silent_server_holds_up_nobody),
 		cmocka_unit_test(refused_stores),
-		cmocka_unit_test(rr_takes_turns),
 		cmocka_unit_test(keeps_ahead),
 		cmocka_unit_test(limit_holds),
 		cmocka_unit_test(freed_slots_ascend),

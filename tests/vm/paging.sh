@@ -23,7 +23,8 @@ pages "64K, lru, rr, sequential" --size=64M --local=2M --block=64K \
 	--placement=rr -- --size=$((24 * m)) --pattern=seq
 pages "128K, fifo, rr, sequential" --size=64M --local=2M --block=128K \
 	--policy=fifo --placement=rr -- --size=$((21 * m)) --passes=1
-pages "256K, lru, simple, sequential, 4 threads" --size=64M --local=3M -- \
+pages "256K, lru, simple, sequential, 4 threads" --size=64M --local=3M \
+	--block=256K -- \
 	--size=$((32 * m)) --pattern=seq --threads=4 --passes=1
 pages "512K, lru, rr, random, 2 threads" --size=64M --local=4M --block=512K \
 	--placement=rr -- \
