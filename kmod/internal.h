@@ -439,7 +439,8 @@ int tm_shrink_charge(struct tm_space *space);
 
 /* age.c */
 
-int tm_op_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
+void tm_op_accessed(void *ctx, struct tm_lane *lane, u64 block,
+		    const u32 *frame, u32 nr, int *answer);
 
 /* lane.c */
 
