@@ -82,9 +82,11 @@ static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	e->mech->drop(e, tm_lane_index(lane), block, frame);
 }
 
-static int op_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+static void op_accessed(void *ctx, struct tm_lane *lane, u64 block,
+			const u32 *frame, u32 nr, int *answer)
 {
-	return -EOPNOTSUPP;
+	while (nr)
+		answer[--nr] = -EOPNOTSUPP;
 }
 
 static void op_wake(void *ctx, struct tm_lane *lane, u64 block)

@@ -177,10 +177,12 @@ struct tm_pager_ops {
 	 */
 	void (*drop)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
 	/**
-	 * @accessed: test and clear; 1, 0, or -EOPNOTSUPP where the glue cannot
-	 * know, in which case LRU gives a second chance by unmapping early.
+	 * @accessed: test and clear, of neighbours from @block on
+	 * @answer: for each 1, 0, or -EOPNOTSUPP where the glue cannot know, in
+	 * which case LRU gives a second chance by unmapping early
 	 */
-	int (*accessed)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
+	void (*accessed)(void *ctx, struct tm_lane *lane, u64 block,
+			 const u32 *frame, u32 nr, int *answer);
 	/**
 	 * @wake: whoever waits for the block shall try again.
 	 */

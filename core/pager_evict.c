@@ -195,20 +195,25 @@ static enum evict_result victims_take(struct tm_pager *p,
 	return EVICT_GONE;
 }
 
-/* Whether the program has used a mapped victim of late, or is about to. */
-static int victim_accessed(struct tm_lane *lane, const struct tm_ref *b,
-			   u32 frame)
+/* Whether the program has used mapped victims of late, or is about to. */
+static void victims_accessed(struct tm_lane *lane, struct victims *v)
 {
 	struct tm_pager *p = lane->pager;
-	u64 mapped_ns = p->frames.at[frame].mapped_ns;
+	u64 mapped_ns, now = p->ops->now(p->ctx);
+	u32 i;
 
-	if (mapped_ns && p->ops->now(p->ctx) - mapped_ns < FRESH_NS) {
+	if (p->config.replace->ages)
+		p->ops->accessed(p->ctx, lane, v->first.block, v->frame, v->nr,
+				 v->accessed);
+	else
+		memset(v->accessed, 0, v->nr * sizeof(*v->accessed));
+	for (i = 0; i < v->nr; i++) {
+		mapped_ns = p->frames.at[v->frame[i]].mapped_ns;
+		if (!mapped_ns || now - mapped_ns >= FRESH_NS)
+			continue;
 		lane->fresh = true;
-		return 1;
+		v->accessed[i] = 1;
 	}
-	if (!p->config.replace->ages)
-		return 0;
-	return p->ops->accessed(p->ctx, lane, b->block, frame);
 }
 
 /*
@@ -409,7 +414,6 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 	struct tm_pager *p = lane->pager;
 	enum evict_result taken;
 	struct victims v;
-	struct tm_ref b;
 	u32 i;
 
 	*tried = 1;
@@ -423,10 +427,7 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 		*gone = victim_leave(lane, &v.first, no_slot) != EVICT_KEPT;
 		return true;
 	}
-	for (i = 0; i < v.nr; i++) {
-		b = tm_ref_neighbour(&v.first, i);
-		v.accessed[i] = victim_accessed(lane, &b, v.frame[i]);
-	}
+	victims_accessed(lane, &v);
 	for (i = 0; i < v.nr;)
 		i += victims_leave(lane, &v, i, no_slot, gone);
 	return true;

@@ -20,6 +20,9 @@
 #include "kmod/internal.h"
 #include "kmod/trace.h"
 
+/* A fault maps neighbours in as many aligned pages: 1 MiB. */
+#define AROUND_PAGES (1ul << (20 - PAGE_SHIFT))
+
 struct tm_bucket *tm_bucket_of(struct tm_space *space, u64 block)
 {
 	return &space->bucket[hash_64(block, 32) & (space->nr_buckets - 1)];
@@ -163,6 +166,52 @@ static int wait_for_lane(struct tm_space *space, struct tm_bucket *bucket,
 	return 0;
 }
 
+/* Map a block that nobody has asked for: only once, so that it costs little. */
+static bool insert_neighbour(struct vm_fault *vmf, struct tm_region *region,
+			     u64 block)
+{
+	struct tm_space *space = region->space;
+	struct tm_bucket *bucket = tm_bucket_of(space, block);
+	struct tm_slot *slot;
+	vm_fault_t ret;
+
+	spin_lock(&bucket->lock);
+	slot = slot_find(space, bucket, block);
+	if (!slot || slot->mapped || slot->awaited) {
+		spin_unlock(&bucket->lock);
+		return false;
+	}
+	slot->busy++;
+	slot->mapped = true;
+	spin_unlock(&bucket->lock);
+	ret = insert(vmf, region, slot);
+	slot_release(space, bucket, slot);
+	return ret == VM_FAULT_NOPAGE;
+}
+
+/*
+ * What came together is mapped by one fault: the neighbours on both sides, as
+ * far as they are here.
+ */
+static void insert_around(struct vm_fault *vmf, struct tm_region *region,
+			  u64 block)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	u32 order = region->space->page_order;
+	unsigned long i, index = block - region->first;
+	unsigned long mask = max(AROUND_PAGES >> order, 1ul) - 1;
+	unsigned long first = max(index & ~mask, vma->vm_pgoff >> order);
+	unsigned long last = min(index | mask,
+				 (vma->vm_pgoff + vma_pages(vma) - 1) >> order);
+
+	for (i = index; i < last; i++)
+		if (!insert_neighbour(vmf, region, region->first + i + 1))
+			break;
+	for (i = index; i > first; i--)
+		if (!insert_neighbour(vmf, region, region->first + i - 1))
+			break;
+}
+
 static vm_fault_t tm_fault(struct vm_fault *vmf)
 {
 	struct file *file = vmf->vma->vm_file;
@@ -192,6 +241,8 @@ static vm_fault_t tm_fault(struct vm_fault *vmf)
 			spin_unlock(&bucket->lock);
 			ret = insert(vmf, region, slot);
 			slot_release(space, bucket, slot);
+			if (ret == VM_FAULT_NOPAGE)
+				insert_around(vmf, region, wait.block);
 			return ret;
 		}
 		if (xa_load(&space->failed, wait.block)) {

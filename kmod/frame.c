@@ -150,6 +150,17 @@ int tm_op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 	return 0;
 }
 
+u32 tm_op_map_run(void *ctx, struct tm_lane *lane, u64 block, const u32 *frame,
+		  u32 nr, unsigned int flags)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (tm_op_map(ctx, lane, block + i, frame[i], flags))
+			break;
+	return i;
+}
+
 /* Nobody new may map it: returns whether anybody has, or -EBUSY. */
 static int withdraw(struct tm_space *space, u64 block, struct tm_slot *slot)
 {

@@ -396,6 +396,8 @@ void tm_frames_destroy(struct tm_space *space);
 struct page **tm_frame_fill(struct tm_space *space, u32 frame);
 int tm_op_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
 	      unsigned int flags);
+u32 tm_op_map_run(void *ctx, struct tm_lane *lane, u64 block, const u32 *frame,
+		  u32 nr, unsigned int flags);
 int tm_op_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
 u32 tm_op_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
 		    const u32 *frame, u32 nr, int *answer);
@@ -437,7 +439,8 @@ int tm_shrink_charge(struct tm_space *space);
 
 /* age.c */
 
-int tm_op_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
+void tm_op_accessed(void *ctx, struct tm_lane *lane, u64 block,
+		    const u32 *frame, u32 nr, int *answer);
 
 /* lane.c */
 

@@ -86,6 +86,7 @@ static const struct tm_pager_ops pager_ops = {
 	.reserve = tm_op_reserve,
 	.release = tm_op_release,
 	.map = tm_op_map,
+	.map_run = tm_op_map_run,
 	.unmap = tm_op_unmap,
 	.unmap_run = tm_op_unmap_run,
 	.drop = tm_op_drop,

@@ -189,19 +189,20 @@ static void glue_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	op_leave(block);
 }
 
-static int glue_accessed(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+static void glue_accessed(void *ctx, struct tm_lane *lane, u64 block,
+			  const u32 *frame, u32 nr, int *answer)
 {
 	struct sim_frame *f;
-	int answer = -EOPNOTSUPP;
+	u32 i;
 
-	op_enter(block);
-	f = frame_of(block, frame);
-	if (sim.config.accessed_bits) {
-		answer = f->accessed;
+	for (i = 0; i < nr; i++) {
+		op_enter(block + i);
+		f = frame_of(block + i, frame[i]);
+		answer[i] =
+			sim.config.accessed_bits ? f->accessed : -EOPNOTSUPP;
 		f->accessed = false;
+		op_leave(block + i);
 	}
-	op_leave(block);
-	return answer;
 }
 
 static void glue_wake(void *ctx, struct tm_lane *lane, u64 block)

@@ -255,20 +255,20 @@ static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	pthread_mutex_unlock(&v->lock);
 }
 
-static inline int w_accessed(void *ctx, struct tm_lane *lane, u64 block,
-			     u32 frame)
+static inline void w_accessed(void *ctx, struct tm_lane *lane, u64 block,
+			      const u32 *frame, u32 nr, int *answer)
 {
 	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	int result = -EOPNOTSUPP;
+	u32 i;
 
-	pthread_mutex_lock(&v->lock);
-	if (w->knows_accessed) {
-		result = v->accessed;
+	for (i = 0; i < nr; i++) {
+		struct w_view *v = &w->view[block + i];
+
+		pthread_mutex_lock(&v->lock);
+		answer[i] = w->knows_accessed ? v->accessed : -EOPNOTSUPP;
 		v->accessed = false;
+		pthread_mutex_unlock(&v->lock);
 	}
-	pthread_mutex_unlock(&v->lock);
-	return result;
 }
 
 static inline void w_wake(void *ctx, struct tm_lane *lane, u64 block)

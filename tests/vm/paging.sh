@@ -33,6 +33,19 @@ pages "1M, fifo, simple, sequential, 2 threads" --size=128M --local=9M \
 	--block=1M --policy=fifo -- --size=$((96 * m)) --threads=2 --passes=1
 pages "2M, lru, rr, sequential" --size=256M --local=16M --block=2M \
 	--placement=rr -- --size=$((168 * m)) --passes=1
+# What was read ahead is mapped by one fault for all that came together, and not
+# by one for each block.
+# shellcheck disable=SC2016 # for the inner shell
+kmod --size=64M --local=4M --block=auto -- env -u LD_PRELOAD sh -c \
+	'"$@" && cut -d " " -f 11 "/proc/$$/stat" >"$0"' "$TMP/faults" \
+	"$PAGETEST" --size=$((32 * m)) --pattern=seq --passes=2
+assert_eq "$?" 0 "auto, lru, sequential"
+assert "auto: it paged" sound
+note "$(cat "$TMP/out")"
+faults=$(cat "$TMP/faults")
+assert "auto: $faults minor faults are less than half of the blocks fetched" \
+	[ $((faults * 2)) -lt "$(json "$TMP/stats" .fetched_blocks)" ]
+
 pages "without prefetch" --size=64M --local=2M --block=64K --prefetch=0 -- \
 	--size=$((24 * m)) --pattern=seq --passes=1
 

@@ -45,7 +45,9 @@ def vm_cases(ways, scale):
 
 def share_of_raw(result, series, x):
     _, _, block = series.partition(" ")
-    return result.median(f"raw {block or '256K'}", x, "mb_s")
+    if block in ("", "auto"):
+        block = "256K"
+    return result.median(f"raw {block}", x, "mb_s")
 
 
 FIGURES = (
