@@ -44,6 +44,8 @@ struct tm_map_server {
 	enum tm_auth auth; /* default: peercred for unix, munge for tcp */
 };
 
+#define TM_MAP_VERSION 1
+
 /*
  * With "block": "auto": the unit of paging, and the most around a fault; and
  * the unit where pages cannot be moved, so that nothing comes around a fault.
