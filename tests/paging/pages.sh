@@ -54,8 +54,8 @@ TERAMALLOC_LANES=2 page "auto, hot and cold, 4 threads, two lanes" \
 page "auto, strided" --size=$((96 * m)) --pattern=stride --passes=1
 # One after the other gets full.
 TERAMALLOC_MECHANISM=$1 timeout 500 "$TERAMEM" run --quiet --donors=4 \
-	--size=128M --local=4M --block=64K -- env -u LD_PRELOAD \
-	"$BUILD/tests/paging/pagetest" --size=$((126 * m)) --passes=1 \
+	--size=256M --local=4M --block=64K -- env -u LD_PRELOAD \
+	"$BUILD/tests/paging/pagetest" --size=$((252 * m)) --passes=1 \
 	>"$TMP/four" 2>&1
 assert_eq $? 0 "four servers"
 note "$(cat "$TMP/four")"
