@@ -51,6 +51,19 @@ static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
 	return *at >= -(s64)s->prev && *at <= (s64)s->size;
 }
 
+/*
+ * Neighbours, or where units of them come anyhow: there a pass in order faults
+ * on the first of each unit, and before on the one that was left out as a
+ * probe.
+ */
+static bool neighbours(u64 block, s64 d, u32 shift)
+{
+	u64 last = (1ull << shift) - 1;
+
+	return distance(d) == 1 || (distance(d) <= (s64)last &&
+				    (block & last) == (d < 0 ? last : 0));
+}
+
 bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		       struct tm_window *w)
 {
@@ -89,11 +102,12 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		 * Two neighbours are enough for a stream; otherwise the same
 		 * distance has to come twice, and be more than comes anyhow.
 		 */
-		if (d == 1 || d == -1 ||
-		    (d == s->stride && distance(d) > 1 << shift)) {
-			s->stride = d;
-			return window_set(p, s, block + (u64)d, w);
+		if (neighbours(block, d, shift)) {
+			s->stride = d < 0 ? -1 : 1;
+			return window_set(p, s, block + (u64)s->stride, w);
 		}
+		if (d == s->stride && distance(d) > 1 << shift)
+			return window_set(p, s, block + (u64)d, w);
 		if (distance(d) <= TM_STRIDE_MAX &&
 		    (!stride || distance(d) < distance(stride)))
 			stride = d;

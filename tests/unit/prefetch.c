@@ -161,6 +161,26 @@ static void strides_beyond_a_unit(void **state)
 	assert_int_equal(w.stride, 1);
 }
 
+/* A pass in order faults on the first of each unit, and on a probe within. */
+static void units_in_order(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+
+	tm_prefetch_init(&p, 16);
+	assert_false(tm_prefetch_fault(&p, 1000, 3, true, &w));
+	assert_false(tm_prefetch_fault(&p, 1005, 3, false, &w));
+	assert_true(tm_prefetch_fault(&p, 1008, 3, true, &w));
+	assert_int_equal(w.stride, 1);
+	assert_int_equal(w.first, 1009);
+	/* and down */
+	assert_false(tm_prefetch_fault(&p, 5007, 3, true, &w));
+	assert_false(tm_prefetch_fault(&p, 5002, 3, false, &w));
+	assert_true(tm_prefetch_fault(&p, 4999, 3, true, &w));
+	assert_int_equal(w.stride, -1);
+	assert_int_equal(w.first, 4998);
+}
+
 static void random_is_no_stream(void **state)
 {
 	struct tm_prefetch p;
@@ -256,6 +276,7 @@ int main(void)
 		cmocka_unit_test(window_grows_and_follows),
 		cmocka_unit_test(missed_in_the_window),
 		cmocka_unit_test(strides_beyond_a_unit),
+		cmocka_unit_test(units_in_order),
 		cmocka_unit_test(random_is_no_stream),
 		cmocka_unit_test(same_block_again),
 		cmocka_unit_test(interleaved),
