@@ -8,8 +8,7 @@
  * idle processor costs more than the transfer. So after something happened the
  * lane looks again for a short while before it sleeps (spinning), but only
  * where that takes nothing away from anyone: not where it shares one processor
- * with the program, and no longer once it finds itself pushed off its
- * processor by others.
+ * with the program, nor where it has to wait for a processor.
  *
  * Lock order: log_lock only.
  */
@@ -21,7 +20,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +32,11 @@
 #define TICK_NS 100000000ull
 #define EXIT_CHECK_NS 1000000000ull
 #define SPIN_NS 60000ull
+/* A lane that waits for a processor for more of the time than 1 in so many ...
+ */
+#define CONTENDED_SHARE 8
+/* ... does not spin for so long at most. */
+#define REST_MAX_NS 1000000000ull
 #define LOG_BYTES 1024
 
 /* The lane's own descriptors start here; below there is nothing to write to. */
@@ -163,28 +166,46 @@ static unsigned int take_faults(struct tm_engine_lane *lane)
 	return nr;
 }
 
-/* Whether and how long to spin, judged anew from time to time. */
+/*
+ * Whether and how long to spin, judged from time to time: not while the lane has
+ * to wait for its processor, and with a longer rest each time that spinning has
+ * brought that about. Being preempted says nothing: a program that was woken on
+ * the lane's processor goes on there, comes back with its next fault, and took
+ * no time from either.
+ */
 static void judge_spinning(struct tm_engine_lane *lane, u64 now)
 {
 	int set = tm_config_get()->spin_us;
-	struct rusage usage;
+	u64 ran_ns, past = now - lane->judged_ns, waited = 0;
+	struct timespec t;
 	cpu_set_t cpus;
 
 	if (set >= 0) {
 		lane->spin_ns = (u64)set * 1000;
 		return;
 	}
-	if (now - lane->judged_ns < TICK_NS)
+	if (past < TICK_NS)
 		return;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	ran_ns = (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec;
+	if (lane->judged_ns)
+		waited = past - (ran_ns - lane->ran_ns) - lane->napped_ns;
 	lane->judged_ns = now;
-	getrusage(RUSAGE_THREAD, &usage);
-	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1)
+	lane->ran_ns = ran_ns;
+	lane->napped_ns = 0;
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) &&
+	    CPU_COUNT(&cpus) == 1) {
 		lane->spin_ns = 0;
-	else if (usage.ru_nivcsw - lane->judged_switches > 20)
-		lane->spin_ns = 0;
-	else
-		lane->spin_ns = SPIN_NS;
-	lane->judged_switches = usage.ru_nivcsw;
+		return;
+	}
+	if ((s64)waited > (s64)(past / CONTENDED_SHARE)) {
+		if (lane->spin_ns && lane->rest_ns < REST_MAX_NS)
+			lane->rest_ns += lane->rest_ns + TICK_NS;
+		lane->spin_from_ns = now + lane->rest_ns;
+	} else if (lane->spin_ns) {
+		lane->rest_ns = 0;
+	}
+	lane->spin_ns = now < lane->spin_from_ns ? 0 : SPIN_NS;
 }
 
 static void nap(struct tm_engine_lane *lane)
@@ -256,6 +277,7 @@ static void run(struct tm_engine_lane *lane)
 			continue;
 		}
 		nap(lane);
+		lane->napped_ns += tm_engine_now() - now;
 		tm_transport_process(lane, true);
 	}
 }
