@@ -66,7 +66,7 @@ struct tm_engine_lane {
 	u64 tick_ns;
 	u64 exit_check_ns;
 	u64 judged_ns;
-	u64 ran_ns; /* processor time, then */
+	u64 ran_ns;    /* processor time, then */
 	u64 napped_ns; /* since then */
 	u64 spin_from_ns;
 	u64 rest_ns; /* that spinning was suspended for last */

@@ -167,11 +167,11 @@ static unsigned int take_faults(struct tm_engine_lane *lane)
 }
 
 /*
- * Whether and how long to spin, judged from time to time: not while the lane has
- * to wait for its processor, and with a longer rest each time that spinning has
- * brought that about. Being preempted says nothing: a program that was woken on
- * the lane's processor goes on there, comes back with its next fault, and took
- * no time from either.
+ * Whether and how long to spin, judged from time to time: not while the lane
+ * has to wait for its processor, and with a longer rest each time that spinning
+ * has brought that about. Being preempted says nothing: a program that was
+ * woken on the lane's processor goes on there, comes back with its next fault,
+ * and took no time from either.
  */
 static void judge_spinning(struct tm_engine_lane *lane, u64 now)
 {
