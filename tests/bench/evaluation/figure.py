@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a figure is: cases to measure, and views of what was measured."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -10,7 +11,8 @@ class View:
     One table and one panel of the plot.
 
     base(result, series, x) gives what values are divided by; inverse: what
-    divides them by. Bars and brackets show the least and the greatest sample.
+    divides them by. only(series, x): whether that is a point of this view.
+    Bars and brackets show the least and the greatest sample.
     """
 
     title: str
@@ -20,9 +22,16 @@ class View:
     base: object = None
     inverse: bool = False
     log: bool = False
+    only: object = None
+    plotted: bool = True
+
+    def shows(self, series, x):
+        return not self.only or self.only(series, x)
 
     def points(self, result, series, x):
         """(median, least, greatest), or None."""
+        if not self.shows(series, x):
+            return None
         values = result.values(series, x, self.metric)
         median = result.median(series, x, self.metric)
         if median is None:
@@ -96,3 +105,27 @@ def of_same_or_best(metric, series):
         return None if x is None else (result.median(series, x, metric)
                 or best_of(metric, series)(result, own, x))
     return base
+
+
+AUTO = re.compile(r"\bauto\b")
+
+
+def auto_to_best(metric, greatest=False):
+    """A view of the time with --block=auto, the best fixed size being 1;
+    greatest: a metric of which more is better."""
+    def is_auto(series, x):
+        return x == "auto" or bool(AUTO.search(series))
+
+    def best(result, series, x):
+        if x == "auto":
+            rivals = [(series, size) for size in result.xs() if size != x]
+        else:
+            size = re.compile(AUTO.sub(lambda _: r"\d+[KM]",
+                                       re.escape(series)))
+            rivals = [(s, x) for s in result.series() if size.fullmatch(s)]
+        medians = [result.median(*rival, metric) for rival in rivals]
+        return (max if greatest else min)(
+            (m for m in medians if m), default=None)
+
+    return View("Time with auto, that with the best fixed size = 1", metric,
+                "", base=best, inverse=greatest, only=is_auto, plotted=False)

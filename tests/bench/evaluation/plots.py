@@ -20,14 +20,15 @@ matplotlib.rcParams.update({
 
 def draw(figure, result, stem):
     """stem.svg and stem.png"""
-    rows = -(-len(figure.views) // COLUMNS)
+    views = [view for view in figure.views if view.plotted]
+    rows = -(-len(views) // COLUMNS)
     plot, panels = pyplot.subplots(
-        rows, COLUMNS if len(figure.views) > 1 else 1, squeeze=False,
-        figsize=(10 if len(figure.views) > 1 else 6, 3.6 * rows + 0.8))
+        rows, COLUMNS if len(views) > 1 else 1, squeeze=False,
+        figsize=(10 if len(views) > 1 else 6, 3.6 * rows + 0.8))
     panels = panels.flatten()
-    for panel, view in zip(panels, figure.views):
+    for panel, view in zip(panels, views):
         panel_of(panel, figure, view, result)
-    for panel in panels[len(figure.views):]:
+    for panel in panels[len(views):]:
         panel.axis("off")
     handles = {}
     for panel in panels:

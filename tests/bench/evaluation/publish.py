@@ -29,7 +29,7 @@ def number(value):
 def cell(view, result, series, x):
     points = view.points(result, series, x)
     if points is None:
-        return result.why_not(series, x) or ""
+        return view.shows(series, x) and result.why_not(series, x) or ""
     middle, least, greatest = map(number, points)
     return middle if least == greatest else f"{middle} ({least}–{greatest})"
 

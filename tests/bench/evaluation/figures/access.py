@@ -2,7 +2,7 @@
 """Figures 2 to 4, and of 6 writing and threads: plain accesses to memory, an
 eighth of which is local."""
 
-from ..figure import Figure, View, of_same_or_best, of_series
+from ..figure import Figure, View, auto_to_best, of_same_or_best, of_series
 from ..results import Case, Failure
 from ..scale import BLOCKS, EXTRA_BLOCKS, GIB, MIB, size
 from ..ways import measured
@@ -152,22 +152,26 @@ FIGURES = (
                View("Bandwidth", "gb_s", "GB/s"),
                View("Share of the raw transport", "gb_s", "",
                     base=of_same_or_best("gb_s", RAW)),
+               auto_to_best("gb_s", greatest=True),
            ), needs=("zram",)),
     Figure("latency", 3, "Latency of one swap-in", "block", latency_cases, (
         latency_view("Median", "p50_ns"),
         latency_view("99th percentile", "p99_ns"),
         latency_view("Mean", "mean_ns"),
         latency_view("Standard deviation", "sd_ns"),
+        auto_to_best("p50_ns"),
     ), needs=("zram",)),
     Figure("stride", 4, "Stride access", "stride", stride_cases, (
         View("Speed, with 32K blocks = 1", "ns_each", "",
              base=of_series("ns_each", "32K"), inverse=True, log=True),
         latency_view("Time for an access", "ns_each"),
+        auto_to_best("ns_each"),
     ), needs=("zram",)),
     Figure("write", 6, "Sequential overwriting", "block", write_cases, (
         View("Bandwidth, one way", "gb_s", "GB/s"),
         View("Share of the raw transport", "gb_s", "",
              base=of_same_or_best("gb_s", RAW)),
+        auto_to_best("gb_s", greatest=True),
     ), needs=("zram",)),
     Figure("threads", 6, "Faults of several threads", "threads", thread_cases, (
         View("Faults per second", "per_s", "1000/s", scale=1e-3),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Figure 6: programs with less and less local memory."""
 
-from ..figure import Figure, View, of_series
+from ..figure import Figure, View, auto_to_best, of_series
 from ..results import Case, Failure
 from ..scale import EXTRA_BLOCKS, MIB
 from ..ways import measured, timed, timed_metrics
@@ -92,7 +92,8 @@ def sqlite_cases(ways, scale):
 
 def views(metric, inverse):
     return (View("Time, native = 1", metric, "",
-                 base=of_series(metric, "native"), inverse=inverse, log=True),)
+                 base=of_series(metric, "native"), inverse=inverse, log=True),
+            auto_to_best(metric, greatest=inverse))
 
 
 FIGURES = (

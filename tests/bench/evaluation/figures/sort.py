@@ -5,7 +5,7 @@ in memory if it may."""
 import filecmp
 import subprocess
 
-from ..figure import Figure, View, of_series
+from ..figure import Figure, View, auto_to_best, of_series
 from ..results import Case, Failure
 from ..scale import EXTRA_BLOCKS, MIB
 from ..ways import TREE, timed, timed_metrics
@@ -100,7 +100,8 @@ def block_cases(ways, scale):
 
 VIEWS = (View("Time, native = 1", "s", "", base=of_series("s", "native"),
               log=True),
-         View("Time", "s", "s", log=True))
+         View("Time", "s", "s", log=True),
+         auto_to_best("s"))
 
 FIGURES = (
     Figure("sort", 5, "Sorting with less and less local memory",
