@@ -117,9 +117,19 @@ static int note_code(struct dl_phdr_info *object, size_t size, void *unused)
 static bool is_ours(const char *name)
 {
 	Dl_info first, us;
+	ElfW(Sym) *symbol = NULL;
 
-	return dladdr(dlsym(RTLD_DEFAULT, name), &first) &&
-	       dladdr(&next, &us) && first.dli_fbase == us.dli_fbase;
+	if (!dladdr1(dlsym(RTLD_DEFAULT, name), &first, (void **)&symbol,
+		     RTLD_DL_SYMENT))
+		return false;
+	/*
+	 * A binary at a fixed address that takes the function's address has a
+	 * jump to it there, and no function of its own (ELF, System V ABI for
+	 * x86-64, "Function Addresses"). Debian's python3 is one.
+	 */
+	if (symbol && symbol->st_shndx == SHN_UNDEF)
+		return true;
+	return dladdr(&next, &us) && first.dli_fbase == us.dli_fbase;
 }
 
 /*
@@ -362,8 +372,10 @@ bool tm_preload_job(void)
 	return in_job;
 }
 
-bool tm_preload_may_start(const void *caller)
+bool tm_preload_maps(const void *caller)
 {
-	return !own_malloc && ((uintptr_t)caller < next_code.start ||
-			       (uintptr_t)caller >= next_code.end);
+	if ((uintptr_t)caller >= next_code.start &&
+	    (uintptr_t)caller < next_code.end)
+		return false;
+	return !own_malloc || tm_load_relaxed(&tm_heap_live);
 }

@@ -13,10 +13,12 @@
 bool tm_preload_job(void);
 
 /**
- * tm_preload_may_start() - whether a call from @caller may start the heap
+ * tm_preload_maps() - whether a mapping for @caller may be remote
  *
- * Not from inside of a malloc: that holds its locks, and starting allocates.
+ * Not from inside of the malloc behind ours: what it hands out from there is
+ * freed by ours, which would take it for its own. Nor may any malloc start the
+ * heap: it holds its locks, and starting allocates.
  */
-bool tm_preload_may_start(const void *caller);
+bool tm_preload_maps(const void *caller);
 
 #endif /* TM_ALLOCATOR_PRELOAD_H */

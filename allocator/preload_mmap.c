@@ -82,8 +82,7 @@ EXPORT void *mmap(void *addr, size_t bytes, int prot, int flags, int fd,
 		return result(err) ? MAP_FAILED : addr;
 	}
 	if (wanted(addr, bytes, prot, flags) &&
-	    (tm_load_relaxed(&tm_heap_live) ||
-	     tm_preload_may_start(__builtin_return_address(0)))) {
+	    tm_preload_maps(__builtin_return_address(0))) {
 		h = tm_heap_get();
 		new = h ? tm_mapping_create(h, bytes) : NULL;
 		if (new)

@@ -8,6 +8,7 @@
 
 preload=$1
 own=$2
+fixed=$3
 requires python3 sort stress-ng
 
 # with [NAME=VALUE]... COMMAND...: under the preload
@@ -79,8 +80,13 @@ jemalloc=$(ldconfig -p | awk '/libjemalloc.so.2/ { print $NF; exit }')
 for how in TERAMALLOC_THRESHOLD=64K TERAMALLOC_MMAP=1; do
 	env LD_PRELOAD="$preload $jemalloc" $how timeout 30 \
 		sort -S 50M "$TMP/in" >"$TMP/out2"
+	assert_eq $? 0 "sort on jemalloc with $how: status"
 	assert "sort on jemalloc with $how" cmp "$TMP/out" "$TMP/out2"
 done
+
+# A binary at a fixed address, which has malloc's address but no malloc.
+assert_eq "$(with TEST_ENGINE_CAPACITY=67108864 timeout 20 "$fixed" 2>&1)" \
+	"some, no more" "a malloc that is only a jump in the binary"
 
 # Outside a job nothing of ours is read, not even what is wrong.
 assert_eq "$(with TERAMEM_JOB_MAP= TERAMALLOC_THRESHOLD=nonsense \
