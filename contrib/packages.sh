@@ -12,7 +12,7 @@ build_packages=(
 # shellcheck disable=SC2034 # for those who source this
 test_packages=(
 	clang clang-format jq libclang-rt-14-dev libcmocka-dev
-	linux-headers-amd64 llvm mandoc munge python3 shellcheck stress-ng
+	linux-headers-amd64 llvm mandoc munge procps python3 shellcheck stress-ng
 )
 # shellcheck disable=SC2034 # for those who source this
 vm_packages=(
