@@ -21,6 +21,10 @@ run() {
 	timeout $((90 * ${patience:-1})) "$SRC/contrib/minicluster" run "$@"
 }
 
+# whom it runs commands as
+job_user=${SUDO_USER:-root}
+[ "$job_user" != root ] || job_user=mini
+
 minicluster status >/dev/null
 [ $? -eq 3 ] || skip "a minicluster is up already: minicluster down"
 finish() {

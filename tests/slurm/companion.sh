@@ -163,7 +163,7 @@ serving() {
 id=$(echo '#!/bin/sh
 sleep 300' | run sbatch --parsable -o /dev/null -w n1 --teramem=64M)
 assert "a donor serves" wait_until 20 serving
-assert_eq "$(run squeue -h -o %u | sort -u)" mini "as the job's user"
+assert_eq "$(run squeue -h -o %u | sort -u)" "$job_user" "as the job's user"
 lender=$(run squeue -h -n teramem-donors -o %i)
 run scancel "$id"
 wait_until 20 no_job

@@ -33,7 +33,7 @@ snapshot() {
 			ss -Htn | awk "\$1 !~ /TIME-WAIT/ && \
 				\$4 ~ /:2[1-4][0-9][0-9][0-9]\$/ { print \"session\", \$4 }"
 			find /run /dev/shm ! -path "/run/minicluster/*"
-			find /dev/shm /tmp -maxdepth 1 -user mini
+			find /dev/shm /tmp -maxdepth 1 -user "'"$job_user"'"
 			find /sys/fs/cgroup -type d \
 				-path "*/slurm_$(hostname)/*/job_*"
 		' 2>/dev/null | sed "s/^/$node /"

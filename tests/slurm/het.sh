@@ -202,11 +202,12 @@ lent() {
 }
 wait_until 20 nodes_idle
 lent cancelled
+uid=$(id -u "$job_user")
 for pid in $(pids teramemd); do
 	assert_eq "$(stat -c %U "/proc/$pid/environ")" root \
 		"nobody but root looks into a server"
 	assert_eq "$(awk '/^Uid/ { print $2, $3, $4, $5 }' "/proc/$pid/status")" \
-		"$(id -u mini) $(id -u mini) $(id -u mini) $(id -u mini)" \
+		"$uid $uid $uid $uid" \
 		"a server runs as the job's user"
 	assert_match "$(cat "/proc/$pid/cgroup")" "/job_[0-9]+/step_extern" \
 		"in the job's cgroup"

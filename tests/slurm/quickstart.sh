@@ -4,6 +4,7 @@
 # The first thing that a new user runs works, tells its story, and leaves
 # nothing; also when it is interrupted. What a machine cannot do is said first.
 # shellcheck disable=SC2016,SC2317 # the inner shell; functions for wait_until
+export TMPDIR=/var/tmp # /tmp may be memory, which counts for a job
 # shellcheck source=tests/functions.sh
 . "$(dirname "$0")/../functions.sh"
 # shellcheck source=tests/slurm/cluster.sh

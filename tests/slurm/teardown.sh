@@ -237,7 +237,7 @@ stranger=$!
 minicluster on "$donor" sh -c "
 	echo '$stranger $(birth $stranger)
 	$server 1' >>/run/teramem/$((id + 1))/processes
-	mkdir /run/teramem/99999 && chown mini /run/teramem/99999"
+	mkdir /run/teramem/99999 && chown $job_user /run/teramem/99999"
 got=$(cleanup_on --dry-run)
 assert_match "$got" "^job $((id + 1)): would end process $server, teramemd$" \
 	"cleanup --dry-run finds a server"
