@@ -32,10 +32,9 @@
 #define TICK_NS 100000000ull
 #define EXIT_CHECK_NS 1000000000ull
 #define SPIN_NS 60000ull
-/* A lane that waits for a processor for more of the time than 1 in so many ...
- */
+/* Processors are scarce where a lane waits for one for 1/8 of the time. */
 #define CONTENDED_SHARE 8
-/* ... does not spin for so long at most. */
+/* It does not spin then, for so long at most. */
 #define REST_MAX_NS 1000000000ull
 #define LOG_BYTES 1024
 
