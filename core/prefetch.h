@@ -59,7 +59,8 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 max);
 /**
  * tm_prefetch_fault() - @block faulted
  * @shift: log2 of the blocks, aligned to as many, that come with each fault
- *	anyhow: a stride must be larger
+ *	anyhow: a stride must be larger, and the first of such a unit goes on
+ *	with what faulted within the one before
  * @missed: it is neither here nor on its way
  *
  * Returns true, and the window, when there is something to fetch. Blocks may
