@@ -63,6 +63,8 @@ void tm_command_discard(struct tm_uffd_engine *e, u64 first, u64 nr)
 	c->nr = nr;
 	tm_store_release(&c->state, ASKED);
 	(void)*(volatile char *)page;
+	/* what the lane wrote is also before the next thread's command */
+	(void)tm_load_acquire(&c->state);
 	madvise(page, TM_PAGE, MADV_DONTNEED);
 	tm_store_release(&c->state, FREE);
 }
