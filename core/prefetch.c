@@ -40,6 +40,17 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 	return true;
 }
 
+/* A fault that may become a stream. */
+static void candidate_set(struct tm_prefetch *p, struct tm_stream *s, u64 block,
+			  s64 stride)
+{
+	s->start = block;
+	s->stride = stride;
+	s->size = 0;
+	s->want = 0;
+	s->used = p->clock;
+}
+
 /* Where in the stream the block is: 0 is the window's first. */
 static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
 {
@@ -53,14 +64,14 @@ static bool stream_has(const struct tm_stream *s, u64 block, s64 *at)
 
 /*
  * Neighbours, or where units of them come anyhow: there a pass in order faults
- * on the first of each unit, and before on the one that was left out as a
+ * on the first of each unit, and perhaps, before, on one that was left out as a
  * probe.
  */
 static bool neighbours(u64 block, s64 d, u32 shift)
 {
 	u64 last = (1ull << shift) - 1;
 
-	return distance(d) == 1 || (distance(d) <= (s64)last &&
+	return distance(d) == 1 || (distance(d) <= (s64)last + 1 &&
 				    (block & last) == (d < 0 ? last : 0));
 }
 
@@ -83,8 +94,15 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 			if (!missed)
 				return false;
 			/* what was read ahead is gone again: begin anew */
-			s->want = 0;
-			return window_set(p, s, block + (u64)s->stride, w);
+			if (s->want > window_next(0, p->max)) {
+				s->want = 0;
+				return window_set(p, s, block + (u64)s->stride,
+						  w);
+			}
+			/* that it was just now: they go another way */
+			candidate_set(p, s, block, 0);
+			w->stream = NULL;
+			return false;
 		}
 		at = at < (s64)s->size ? (s64)s->size : at + 1;
 		return window_set(p, s, s->start + (u64)(at * s->stride), w);
@@ -114,11 +132,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 	}
 
 	/* The candidate that it may belong to stays: it could be chance. */
-	oldest->start = block;
-	oldest->stride = stride;
-	oldest->size = 0;
-	oldest->want = 0;
-	oldest->used = p->clock;
+	candidate_set(p, oldest, block, stride);
 	return false;
 }
 

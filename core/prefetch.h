@@ -11,7 +11,7 @@
 
 #define TM_STREAMS 8
 /* farther apart, in blocks, two faults are not taken for one stream */
-#define TM_STRIDE_MAX 1024
+#define TM_STRIDE_MAX 4096
 
 /**
  * struct tm_stream - one stream, or a fault that may become one

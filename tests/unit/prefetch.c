@@ -141,7 +141,7 @@ static void missed_in_the_window(void **state)
 	assert_int_equal(w.nr, 4);
 }
 
-/* Four aligned blocks come with a fault: one in each is no strided stream. */
+/* Four aligned blocks come with a fault: strides have to be larger. */
 static void strides_beyond_a_unit(void **state)
 {
 	struct tm_prefetch p;
@@ -149,7 +149,7 @@ static void strides_beyond_a_unit(void **state)
 	u64 i;
 
 	tm_prefetch_init(&p, 16);
-	for (i = 100; i < 120; i += 4)
+	for (i = 101; i < 120; i += 4)
 		assert_false(tm_prefetch_fault(&p, i, 2, true, &w));
 	assert_null(w.stream);
 	assert_false(tm_prefetch_fault(&p, 1000, 2, true, &w));
@@ -161,7 +161,8 @@ static void strides_beyond_a_unit(void **state)
 	assert_int_equal(w.stride, 1);
 }
 
-/* A pass in order faults on the first of each unit, and on a probe within. */
+/* A pass in order faults on the first of each unit, perhaps on a probe within.
+ */
 static void units_in_order(void **state)
 {
 	struct tm_prefetch p;
@@ -179,6 +180,27 @@ static void units_in_order(void **state)
 	assert_true(tm_prefetch_fault(&p, 4999, 3, true, &w));
 	assert_int_equal(w.stride, -1);
 	assert_int_equal(w.first, 4998);
+	/* without a probe */
+	assert_false(tm_prefetch_fault(&p, 8000, 3, true, &w));
+	assert_true(tm_prefetch_fault(&p, 8008, 3, true, &w));
+	assert_int_equal(w.stride, 1);
+	assert_int_equal(w.first, 8009);
+}
+
+/* The stream went down; now the same memory is gone through upwards. */
+static void turns_round(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 i, windows = 0;
+
+	tm_prefetch_init(&p, 16);
+	for (i = 100; i > 60; i--)
+		tm_prefetch_fault(&p, i, 0, true, &w);
+	for (i = 62; i < 72; i++)
+		windows +=
+			tm_prefetch_fault(&p, i, 0, true, &w) && w.stride == 1;
+	assert_in_range(windows, 5, 10);
 }
 
 static void random_is_no_stream(void **state)
@@ -277,6 +299,7 @@ int main(void)
 		cmocka_unit_test(missed_in_the_window),
 		cmocka_unit_test(strides_beyond_a_unit),
 		cmocka_unit_test(units_in_order),
+		cmocka_unit_test(turns_round),
 		cmocka_unit_test(random_is_no_stream),
 		cmocka_unit_test(same_block_again),
 		cmocka_unit_test(interleaved),
