@@ -54,16 +54,20 @@ u32 tm_frame_get(struct tm_frames *frames, u32 keep)
 	return (u32)top;
 }
 
-void tm_frame_put(struct tm_frames *frames, u32 frame)
+void tm_frames_put(struct tm_frames *frames, const u32 *frame, u32 nr)
 {
 	u64 top, next;
+	u32 i;
 
+	for (i = 0; i + 1 < nr; i++)
+		tm_store_relaxed(&frames->at[frame[i]].free_next, frame[i + 1]);
 	do {
 		top = tm_load_acquire(&frames->free);
-		tm_store_relaxed(&frames->at[frame].free_next, (u32)top);
-		next = ((top & ~INDEX_MASK) + TAG_ONE) | frame;
+		tm_store_relaxed(&frames->at[frame[nr - 1]].free_next,
+				 (u32)top);
+		next = ((top & ~INDEX_MASK) + TAG_ONE) | frame[0];
 	} while (!tm_cas(&frames->free, top, next));
-	tm_add_return(&frames->used, -1);
+	tm_add_return(&frames->used, -(int)nr);
 }
 
 void tm_frame_list_init(struct tm_frame_list *list)

@@ -54,7 +54,9 @@ void tm_frames_fini(struct tm_frames *frames);
  * Returns TM_NO_FRAME when there is none within the limit.
  */
 u32 tm_frame_get(struct tm_frames *frames, u32 keep);
-void tm_frame_put(struct tm_frames *frames, u32 frame);
+
+/** tm_frames_put() - @nr frames are free again */
+void tm_frames_put(struct tm_frames *frames, const u32 *frame, u32 nr);
 
 /* To and from lists: the head has the newest. */
 void tm_frame_list_init(struct tm_frame_list *list);

@@ -109,7 +109,8 @@ static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 
 static struct tm_area *area_of(struct tm_pager *p, u64 block)
 {
-	return &p->area[block >> TM_AREA_SHIFT & (TM_AREAS - 1)];
+	return &p->area[block >> (TM_AREA_SHIFT - p->config.block_shift) &
+			(TM_AREAS - 1)];
 }
 
 void tm_probe_ended(struct tm_pager *p, u64 block, bool used)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * The pager's evictions: choosing victims, telling clean ones from changed
- * ones, and sending the latter away. Lock order: see pager_internal.h.
+ * The pager's evictions: choosing victims and taking them from the program.
+ * What follows is pager_leave.c's. Lock order: see pager_internal.h.
  */
 #include "core/pager_internal.h"
 
@@ -70,34 +70,18 @@ static struct tm_shard *shard_choose(struct tm_lane *lane)
 	return p->shard;
 }
 
-/*
- * The block may use the slot that it has; that keeps its place among its
- * neighbours.
- */
-static bool slot_usable(struct tm_pager *p, const struct tm_block *e, u16 flags)
-{
-	return (flags & TM_BLOCK_SLOT) &&
-	       tm_place_server_takes(p->place, e->replica[0].server);
-}
-
 enum evict_result {
 	EVICT_NONE, /* nothing to take */
 	EVICT_KEPT, /* that one stays for now */
-	EVICT_GONE,
-	EVICT_STORING,
+	EVICT_TAKEN,
 };
 
-/* No more of a shard's blocks, 1 in so many, leave together. */
+/*
+ * No more of a list's blocks, 1 in so many, leave together. Of those that have
+ * their second chance fewer, or that would be short.
+ */
 #define RUN_SHARE 8
-
-/* Neighbours that leave together: @first and those behind it. */
-struct victims {
-	struct tm_ref first;
-	u32 nr;
-	bool mapped;
-	u32 frame[TM_RUN_BLOCKS];
-	int accessed[TM_RUN_BLOCKS]; /* as tm_pager_ops.accessed */
-};
+#define CACHED_SHARE 32
 
 /*
  * What has nowhere to go, and can neither equal a copy nor be zeros, is left
@@ -108,14 +92,19 @@ static bool may_leave(struct tm_pager *p, const struct tm_ref *b,
 {
 	u8 flags = tm_ref_frame(p, b)->flags;
 
-	return have_slot || slot_usable(p, b->e, b->e->flags) ||
+	return have_slot || tm_slot_usable(p, b->e, b->e->flags) ||
 	       (flags & (TM_FRAME_ZERO | TM_FRAME_DIRTY)) == TM_FRAME_ZERO;
 }
+
+/* Frames lie in no order: they are asked for so many blocks ahead. */
+#define FRAMES_SOON 8
 
 /* Of the same kind as the victim, and not much younger. */
 static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
 			 const struct tm_ref *b, bool have_slot)
 {
+	if (b->block % TM_RUN_BLOCKS < TM_RUN_BLOCKS - FRAMES_SOON)
+		tm_touch_soon(&p->frames.at[b->e[FRAMES_SOON].frame]);
 	return b->e->state == victim->e->state &&
 	       tm_replace_joins(&b->shard->replace, victim->e->frame,
 				b->e->frame) &&
@@ -129,18 +118,16 @@ static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
  * one call, and lie together on the server, whatever was used in between.
  */
 static void victims_gather(struct tm_pager *p, const struct tm_ref *victim,
-			   bool have_slot, u32 most, struct victims *v)
+			   bool have_slot, u32 most, struct tm_victims *v)
 {
 	const struct tm_replace_ops *ops = p->config.replace;
 	struct tm_replace *replace = &victim->shard->replace;
-	u32 share = 1 + tm_replace_nr(replace) / RUN_SHARE;
+	u32 share = 1 + tm_replace_peers(replace, victim->e->frame) /
+				(v->mapped ? RUN_SHARE : CACHED_SHARE);
 	struct tm_ref b;
 	u32 i;
 
-	/* cached ones are in the order in which they were unmapped */
-	if (!v->mapped)
-		most = 1;
-	else if (most > share)
+	if (most > share)
 		most = share;
 	v->first = *victim;
 	for (v->nr = 1; v->nr < most && v->first.block % TM_RUN_BLOCKS;
@@ -171,7 +158,7 @@ static void victims_gather(struct tm_pager *p, const struct tm_ref *victim,
  */
 static enum evict_result victims_take(struct tm_pager *p,
 				      struct tm_shard *shard, bool have_slot,
-				      u32 most, struct victims *v)
+				      u32 most, struct tm_victims *v)
 {
 	const struct tm_replace_ops *ops = p->config.replace;
 	struct tm_ref victim;
@@ -192,11 +179,11 @@ static enum evict_result victims_take(struct tm_pager *p,
 	}
 	victims_gather(p, &victim, have_slot, most, v);
 	tm_lock_release(&shard->lock);
-	return EVICT_GONE;
+	return EVICT_TAKEN;
 }
 
 /* Whether the program has used mapped victims of late, or is about to. */
-static void victims_accessed(struct tm_lane *lane, struct victims *v)
+static void victims_accessed(struct tm_lane *lane, struct tm_victims *v)
 {
 	struct tm_pager *p = lane->pager;
 	u64 mapped_ns, now = p->ops->now(p->ctx);
@@ -216,191 +203,84 @@ static void victims_accessed(struct tm_lane *lane, struct victims *v)
 	}
 }
 
-/*
- * A victim was unmapped, or not. Returns true, with its shard locked, if its
- * eviction goes on; false when it has settled.
- */
-static bool victim_unmapped(struct tm_lane *lane, const struct tm_ref *b,
-			    u32 frame, int accessed, int change)
-{
-	struct tm_pager *p = lane->pager;
+/* What becomes of a victim that was unmapped, or not. */
+enum fate { FATE_LEAVES, FATE_SECOND_CHANCE, FATE_PINNED };
 
-	tm_lock_acquire(&b->shard->lock);
-	if (change < 0) {
-		tm_stats_add(lane->stats, evict_pinned, 1);
-		tm_block_settle(lane, b, TM_HELD_MAPPED, 0);
-		return false;
-	}
-	if (change == TM_UNMAP_DIRTY)
-		p->frames.at[frame].flags |= TM_FRAME_DIRTY;
-	else if (change == TM_UNMAP_UNKNOWN)
-		p->frames.at[frame].flags |= TM_FRAME_UNKNOWN;
-	if (accessed == -EOPNOTSUPP && p->config.can_cache) {
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
-		return false;
-	}
-	return true;
+static enum fate victim_fate(const struct tm_pager *p, int accessed, int change)
+{
+	if (change < 0)
+		return FATE_PINNED;
+	return accessed == -EOPNOTSUPP && p->config.can_cache
+		       ? FATE_SECOND_CHANCE
+		       : FATE_LEAVES;
 }
 
-/* What an eviction needs to know of an unmapped block's bytes. */
-struct content {
-	u64 fingerprint;
-	bool print; /* fingerprint is set */
-	bool clean; /* nothing is lost with them */
-};
-
-static void content_look(struct tm_lane *lane, const struct tm_ref *b,
-			 u8 frame_flags, u16 block_flags, struct content *c)
+/* They were unmapped; @change says what each answered. Returns how many go. */
+static u32 victims_unmapped(struct tm_lane *lane, const struct tm_victims *v,
+			    u32 first, u32 nr, const int *change, int *no_slot)
 {
 	struct tm_pager *p = lane->pager;
-	bool dirty = frame_flags & TM_FRAME_DIRTY;
-	bool unknown = frame_flags & TM_FRAME_UNKNOWN;
+	struct tm_ref b;
+	enum fate fate;
+	u32 i, n, gone = 0;
 
-	c->print = unknown && p->ops->fingerprint;
-	if (c->print)
-		c->fingerprint =
-			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
-	if (frame_flags & TM_FRAME_ZERO) {
-		/* also what was readied ahead and never written */
-		c->clean =
-			!dirty && (!unknown || (c->print && !c->fingerprint));
-		return;
+	tm_lock_acquire(&v->first.shard->lock);
+	for (i = 0; i < nr; i++) {
+		u8 *flags = &p->frames.at[v->frame[first + i]].flags;
+
+		if (change[i] == TM_UNMAP_DIRTY)
+			*flags |= TM_FRAME_DIRTY;
+		else if (change[i] == TM_UNMAP_UNKNOWN)
+			*flags |= TM_FRAME_UNKNOWN;
 	}
-	c->clean = !dirty && tm_block_copied(p, b->e, block_flags) &&
-		   (!unknown || (c->print && (block_flags & TM_BLOCK_PRINT) &&
-				 c->fingerprint == b->e->fingerprint));
-}
+	tm_lock_release(&v->first.shard->lock);
 
-static enum evict_result victim_clean(struct tm_lane *lane,
-				      const struct tm_ref *b)
-{
-	tm_lock_acquire(&b->shard->lock);
-	if (b->e->flags & TM_BLOCK_WANTED) {
-		tm_stats_add(lane->stats, evict_rescued, 1);
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
-		return EVICT_KEPT;
+	for (i = 0; i < nr; i += n) {
+		const int *accessed = v->accessed + first + i;
+
+		b = tm_ref_neighbour(&v->first, first + i);
+		fate = victim_fate(p, accessed[0], change[i]);
+		for (n = 1; i + n < nr &&
+			    victim_fate(p, accessed[n], change[i + n]) == fate;)
+			n++;
+		if (fate == FATE_PINNED)
+			tm_stats_add(lane->stats, evict_pinned, n);
+		if (fate == FATE_LEAVES)
+			gone += tm_run_leave(lane, &b, n, no_slot);
+		else
+			tm_run_rest(lane, &b, n,
+				    fate == FATE_PINNED ? TM_HELD_MAPPED
+							: TM_HELD_BYTES);
 	}
-	tm_stats_add(lane->stats, evicted, 1);
-	tm_stats_add(lane->stats, dropped_clean, 1);
-	tm_block_settle(lane, b, TM_HELD_SPARE, 0);
-	return EVICT_GONE;
-}
-
-/*
- * Send a changed block to its own slot, or to a new one; @no_slot is set to
- * the error when there is none. @flags are the block's, of which others only
- * ever add WANTED and DISCARD.
- */
-static enum evict_result victim_store(struct tm_lane *lane,
-				      const struct tm_ref *b,
-				      const struct content *c, u16 flags,
-				      int *no_slot)
-{
-	struct tm_pager *p = lane->pager;
-	struct tm_block *e = b->e;
-	u32 version = e->version + 1;
-	struct tm_replica slot, lost;
-	bool owns, forgotten = false;
-	u32 crc;
-
-	owns = slot_usable(p, e, flags);
-	if (!owns)
-		*no_slot = tm_place_get(p->place, b->block, &slot);
-	if (!owns && *no_slot) {
-		tm_lock_acquire(&b->shard->lock);
-		/* its bytes have been looked at: not again before they left */
-		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
-		return EVICT_KEPT;
-	}
-	crc = p->ops->checksum(p->ctx, b->block, e->frame,
-			       tm_ledger_seed(b->block, version));
-
-	tm_lock_acquire(&b->shard->lock);
-	if (e->flags & (TM_BLOCK_WANTED | TM_BLOCK_DISCARD)) {
-		if (!(e->flags & TM_BLOCK_DISCARD))
-			tm_stats_add(lane->stats, evict_rescued, 1);
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
-		if (!owns)
-			tm_place_put(p->place, slot);
-		return EVICT_KEPT;
-	}
-	if (!owns) {
-		forgotten = tm_block_forget(p, b, &lost);
-		e->replica[0] = slot;
-	}
-	tm_copy_clear(p, e);
-	e->flags |= TM_BLOCK_SLOT;
-	e->flags &= (u16)~TM_BLOCK_PRINT;
-	if (c->print) {
-		e->fingerprint = c->fingerprint;
-		e->flags |= TM_BLOCK_PRINT;
-	}
-	e->version = version;
-	e->crc = crc;
-	e->state = TM_STORING;
-	tm_store_add(lane, b);
-	tm_lock_release(&b->shard->lock);
-	tm_lane_flush_full(lane);
-	if (forgotten)
-		tm_place_put(p->place, lost);
-	return EVICT_STORING;
-}
-
-/* The program is kept from it: let it go, if nobody wants it; shard locked. */
-static enum evict_result victim_leave(struct tm_lane *lane,
-				      const struct tm_ref *b, int *no_slot)
-{
-	struct tm_pager *p = lane->pager;
-	u8 frame_flags = tm_ref_frame(p, b)->flags;
-	u16 block_flags = b->e->flags;
-	struct content c = {0};
-
-	if (block_flags & (TM_BLOCK_DISCARD | TM_BLOCK_WANTED)) {
-		if (!(block_flags & TM_BLOCK_DISCARD))
-			tm_stats_add(lane->stats, evict_rescued, 1);
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
-		return EVICT_KEPT;
-	}
-	tm_lock_release(&b->shard->lock);
-
-	content_look(lane, b, frame_flags, block_flags, &c);
-	return c.clean ? victim_clean(lane, b)
-		       : victim_store(lane, b, &c, block_flags, no_slot);
+	return gone;
 }
 
 /*
  * Unmap victims from the @i-th on, up to the first that the program uses, and
  * let them go; adds those that do to @gone. Returns how many were dealt with.
  */
-static u32 victims_leave(struct tm_lane *lane, const struct victims *v, u32 i,
-			 int *no_slot, u32 *gone)
+static u32 victims_leave(struct tm_lane *lane, const struct tm_victims *v,
+			 u32 i, int *no_slot, u32 *gone)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_ref b = tm_ref_neighbour(&v->first, i);
+	bool used = v->accessed[i] > 0;
 	int change[TM_RUN_BLOCKS];
-	u32 k, nr = 0, done = 0;
+	u32 nr = 1, done = 0;
 
-	while (i + nr < v->nr && v->accessed[i + nr] <= 0)
+	while (i + nr < v->nr && (v->accessed[i + nr] > 0) == used)
 		nr++;
-	if (!nr) {
-		tm_lock_acquire(&b.shard->lock);
-		tm_block_settle(lane, &b, TM_HELD_MAPPED, 0);
-		return 1;
+	if (used) {
+		tm_run_rest(lane, &b, nr, TM_HELD_MAPPED);
+		return nr;
 	}
 	if (nr > 1 && p->ops->unmap_run)
 		done = p->ops->unmap_run(p->ctx, lane, b.block, v->frame + i,
 					 nr, change);
-	for (k = 0; k < nr; k++) {
-		b = tm_ref_neighbour(&v->first, i + k);
-		if (k >= done)
-			change[k] = p->ops->unmap(p->ctx, lane, b.block,
-						  v->frame[i + k]);
-		if (victim_unmapped(lane, &b, v->frame[i + k],
-				    v->accessed[i + k], change[k]) &&
-		    victim_leave(lane, &b, no_slot) != EVICT_KEPT)
-			++*gone;
-	}
+	for (; done < nr; done++)
+		change[done] = p->ops->unmap(p->ctx, lane, b.block + done,
+					     v->frame[i + done]);
+	*gone += victims_unmapped(lane, v, i, nr, change, no_slot);
 	return nr;
 }
 
@@ -412,24 +292,23 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 		       int *no_slot, u32 *tried, u32 *gone)
 {
 	struct tm_pager *p = lane->pager;
+	struct tm_victims *v = &lane->victims;
 	enum evict_result taken;
-	struct victims v;
 	u32 i;
 
 	*tried = 1;
 	*gone = 0;
-	taken = victims_take(p, shard, !*no_slot, most, &v);
-	if (taken != EVICT_GONE)
+	taken = victims_take(p, shard, !*no_slot, most, v);
+	if (taken != EVICT_TAKEN)
 		return taken == EVICT_KEPT;
-	*tried = v.nr;
-	if (!v.mapped) {
-		tm_lock_acquire(&v.first.shard->lock);
-		*gone = victim_leave(lane, &v.first, no_slot) != EVICT_KEPT;
+	*tried = v->nr;
+	if (!v->mapped) {
+		*gone = tm_run_leave(lane, &v->first, v->nr, no_slot);
 		return true;
 	}
-	victims_accessed(lane, &v);
-	for (i = 0; i < v.nr;)
-		i += victims_leave(lane, &v, i, no_slot, gone);
+	victims_accessed(lane, v);
+	for (i = 0; i < v->nr;)
+		i += victims_leave(lane, v, i, no_slot, gone);
 	return true;
 }
 

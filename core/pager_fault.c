@@ -206,25 +206,19 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 	struct tm_pager *p = lane->pager;
 	struct tm_frame *frame = tm_ref_frame(p, b);
 	bool again = b->e->flags & TM_BLOCK_WANTED;
-	bool fault = frame->flags & TM_FRAME_FAULT;
-	bool ahead = frame->flags & TM_FRAME_AHEAD;
-	bool probe = frame->flags & TM_FRAME_PROBE;
 	u64 waited_ns = frame->mapped_ns - frame->started_ns;
+	u8 was = frame->flags;
 
-	b->e->state = TM_RESIDENT;
-	b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
-	frame->flags &= (u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD |
-			       TM_FRAME_MARKER | TM_FRAME_PROBE);
-	p->config.replace->insert(&b->shard->replace, b->e->frame, false);
+	tm_block_rest(p, b, TM_RESIDENT);
 	tm_lock_release(&b->shard->lock);
 
 	if (again)
 		p->ops->wake(p->ctx, lane, b->block);
-	if (ahead)
+	if (was & TM_FRAME_AHEAD)
 		tm_stats_add(lane->stats, prefetch_used, 1);
-	if (probe)
+	if (was & TM_FRAME_PROBE)
 		tm_probe_ended(p, b->block, true);
-	if (fault)
+	if (was & TM_FRAME_FAULT)
 		tm_hist_record(&lane->stats->fault_ns, waited_ns);
 	return TM_FAULT_DONE;
 }
@@ -232,9 +226,7 @@ static enum tm_fault_result rest_mapped(struct tm_lane *lane,
 static enum tm_fault_result rest_cached(struct tm_lane *lane,
 					const struct tm_ref *b)
 {
-	b->e->state = TM_CACHED;
-	lane->pager->config.replace->insert(&b->shard->replace, b->e->frame,
-					    true);
+	tm_block_rest(lane->pager, b, TM_CACHED);
 	tm_lock_release(&b->shard->lock);
 	return TM_FAULT_DONE;
 }
@@ -245,10 +237,9 @@ static enum tm_fault_result rest_empty(struct tm_lane *lane,
 {
 	u32 frame = b->e->frame;
 
-	b->e->state = b->e->flags & TM_BLOCK_COPY ? TM_REMOTE : TM_ABSENT;
-	b->e->flags &= (u16)~TM_BLOCK_WRITE;
+	tm_block_vacate(b);
 	tm_lock_release(&b->shard->lock);
-	tm_lane_frame_put(lane, frame);
+	tm_lane_frames_put(lane, &frame, 1);
 	return TM_FAULT_DONE;
 }
 
@@ -316,7 +307,7 @@ enum tm_fault_result tm_block_settle(struct tm_lane *lane,
 				    (e->flags & TM_BLOCK_COPY) &&
 				    !tm_block_copied(p, e, e->flags))) {
 				tm_block_lose(lane, b, err ? err : -EIO);
-				tm_lane_frame_put(lane, index);
+				tm_lane_frames_put(lane, &index, 1);
 				return TM_FAULT_DONE;
 			}
 			if (!(e->flags & TM_BLOCK_WANTED))
@@ -336,7 +327,7 @@ enum tm_fault_result tm_block_settle(struct tm_lane *lane,
 			if (!tm_lane_room(lane, false)) {
 				queue_push(p, b, frame->started_ns);
 				tm_lock_release(&b->shard->lock);
-				tm_lane_frame_put(lane, index);
+				tm_lane_frames_put(lane, &index, 1);
 				return TM_FAULT_PENDING;
 			}
 			if (e->flags & TM_BLOCK_RETRY)

@@ -49,6 +49,22 @@ struct tm_batch {
 	struct tm_batch_item item[TM_IO_BLOCKS];
 };
 
+/* A block at hand. */
+struct tm_ref {
+	u64 block;
+	struct tm_block *e;
+	struct tm_shard *shard;
+};
+
+/* Neighbours that leave together: @first and those behind it. */
+struct tm_victims {
+	struct tm_ref first;
+	u32 nr;
+	bool mapped;
+	u32 frame[TM_RUN_BLOCKS];
+	int accessed[TM_RUN_BLOCKS]; /* as tm_pager_ops.accessed */
+};
+
 struct tm_leafless {
 	u64 block;
 	u64 started_ns;
@@ -71,6 +87,7 @@ struct tm_lane {
 	u32 nr_io_free;
 	struct tm_batch fetch;
 	struct tm_batch store;
+	struct tm_victims victims; /* too large for a kernel's stack */
 
 	/* freed slots in a row, which the server has yet to hear of */
 	struct tm_replica freed;
@@ -91,7 +108,7 @@ struct tm_lane {
  * lane their faults come: whichever is free takes a stream's next fault. A
  * stream that enters another zone begins anew there, which is rare.
  */
-#define TM_ZONE_SHIFT 16 /* log2 of its blocks */
+#define TM_ZONE_SHIFT 18 /* log2 of its blocks */
 #define TM_ZONES 8
 
 struct tm_zone {
@@ -100,7 +117,7 @@ struct tm_zone {
 } __attribute__((aligned(64)));
 
 /* Parts of the address space that differ in how much comes around a fault. */
-#define TM_AREA_SHIFT 12 /* log2 of its blocks */
+#define TM_AREA_SHIFT 26 /* log2 of its bytes */
 #define TM_AREAS 64
 
 struct tm_area {
@@ -129,13 +146,6 @@ struct tm_pager {
 	struct tm_area area[TM_AREAS];
 	u32 around_max; /* log2 of most blocks around a fault */
 	struct tm_shard shard[TM_SHARDS_MAX];
-};
-
-/* A block at hand. */
-struct tm_ref {
-	u64 block;
-	struct tm_block *e;
-	struct tm_shard *shard;
 };
 
 static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
@@ -193,6 +203,28 @@ static inline void tm_frame_claim(struct tm_pager *p, const struct tm_ref *b,
 	f->flags = flags;
 	f->started_ns = started_ns;
 	b->e->frame = frame;
+}
+
+/* The block stays in its frame, RESIDENT or CACHED; shard locked. */
+static inline void tm_block_rest(struct tm_pager *p, const struct tm_ref *b,
+				 enum tm_block_state state)
+{
+	b->e->state = state;
+	if (state == TM_RESIDENT) {
+		b->e->flags &= (u16) ~(TM_BLOCK_WANTED | TM_BLOCK_WRITE);
+		tm_ref_frame(p, b)->flags &=
+			(u8) ~(TM_FRAME_FAULT | TM_FRAME_AHEAD |
+			       TM_FRAME_MARKER | TM_FRAME_PROBE);
+	}
+	p->config.replace->insert(&b->shard->replace, b->e->frame,
+				  state == TM_CACHED);
+}
+
+/* It has no frame any more: its bytes are elsewhere, or nowhere; likewise. */
+static inline void tm_block_vacate(const struct tm_ref *b)
+{
+	b->e->state = b->e->flags & TM_BLOCK_COPY ? TM_REMOTE : TM_ABSENT;
+	b->e->flags &= (u16)~TM_BLOCK_WRITE;
 }
 
 /* What a busy block's frame holds, between two operations. */
@@ -270,6 +302,23 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 		const u32 *frame, u32 nr, unsigned int flags);
 
 /**
+ * tm_run_rest() - tm_block_settle() for neighbours that are in their frames
+ * @held: TM_HELD_MAPPED, or TM_HELD_BYTES where they are not to be mapped
+ *
+ * Those of which nobody wants anything else rest at once.
+ */
+void tm_run_rest(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		 enum tm_held held);
+
+/**
+ * tm_run_evict() - tm_block_settle() for neighbours whose bytes are elsewhere,
+ * too: their frames become free, unless somebody wants them
+ *
+ * Counts them, and returns how many have gone.
+ */
+u32 tm_run_evict(struct tm_lane *lane, const struct tm_ref *first, u32 nr);
+
+/**
  * tm_run_joins() - the block, which came from its server, is to be mapped
  *
  * Unless it is a marker or a probe, or was freed meanwhile; shard locked.
@@ -305,6 +354,26 @@ void tm_reserve_extents(struct tm_lane *lane);
 /** tm_frames_kept() - free frames that reading ahead leaves to faults */
 u32 tm_frames_kept(const struct tm_pager *p);
 
+/* pager_leave.c */
+
+/**
+ * tm_slot_usable() - the block may go to the slot that it has
+ * @flags: the block's
+ *
+ * That keeps its place among its neighbours.
+ */
+bool tm_slot_usable(struct tm_pager *p, const struct tm_block *e, u16 flags);
+
+/**
+ * tm_run_leave() - let neighbours go that the program is kept from, as far as
+ * nobody wants them
+ * @no_slot: set to the error where there is no room for a changed one
+ *
+ * Returns how many have gone or are on their way.
+ */
+u32 tm_run_leave(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		 int *no_slot);
+
 /* pager_io.c */
 
 /** tm_lane_room() - blocks that may still be put in batches */
@@ -321,8 +390,8 @@ void tm_lane_flush_full(struct tm_lane *lane);
 /** tm_slot_free() - a slot is not used any more; tells the server, batched */
 void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);
 
-/** tm_lane_frame_put() - a frame is free; tm_lane_finish() hands it on */
-void tm_lane_frame_put(struct tm_lane *lane, u32 frame);
+/** tm_lane_frames_put() - frames are free; tm_lane_finish() hands them on */
+void tm_lane_frames_put(struct tm_lane *lane, const u32 *frame, u32 nr);
 
 /** tm_lane_finish() - the end of every entry point: serve and flush */
 void tm_lane_finish(struct tm_lane *lane);

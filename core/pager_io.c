@@ -49,6 +49,8 @@ static u32 io_fill(struct tm_lane *lane, const struct tm_batch *batch, u32 i,
 	const struct tm_batch_item *item = &batch->item[i];
 	u64 place = item_place(item);
 
+	/* only what is used of the table takes memory */
+	io->lane = lane;
 	io->server = item->replica.server;
 	io->addr = (u64)item->replica.slot << lane->pager->config.block_shift;
 	io->nr = 0;
@@ -177,11 +179,11 @@ void tm_slot_free(struct tm_lane *lane, struct tm_replica slot)
 	lane->nr_freed++;
 }
 
-void tm_lane_frame_put(struct tm_lane *lane, u32 frame)
+void tm_lane_frames_put(struct tm_lane *lane, const u32 *frame, u32 nr)
 {
 	struct tm_pager *p = lane->pager;
 
-	tm_frame_put(&p->frames, frame);
+	tm_frames_put(&p->frames, frame, nr);
 	lane->frames_freed = true;
 	if (tm_unlikely(tm_load_relaxed(&p->stuck_ns)))
 		tm_store_relaxed(&p->stuck_ns, 0);
@@ -235,7 +237,7 @@ static void queue_kick(struct tm_lane *lane)
 		if (frame != TM_NO_FRAME) {
 			if (tm_queue_serve(lane, frame))
 				continue;
-			tm_frame_put(&p->frames, frame);
+			tm_frames_put(&p->frames, &frame, 1);
 			break;
 		}
 		/* what is on its way out counts; the limit may have come down
@@ -281,15 +283,7 @@ static bool verify(struct tm_lane *lane, const struct tm_ref *b)
 static void print_renew(struct tm_lane *lane, const struct tm_ref *b)
 {
 	struct tm_pager *p = lane->pager;
-	bool needed;
 
-	if (!p->ops->fingerprint)
-		return;
-	tm_lock_acquire(&b->shard->lock);
-	needed = !(b->e->flags & TM_BLOCK_PRINT);
-	tm_lock_release(&b->shard->lock);
-	if (!needed)
-		return;
 	b->e->fingerprint = p->ops->fingerprint(p->ctx, b->block, b->e->frame);
 	tm_lock_acquire(&b->shard->lock);
 	b->e->flags |= TM_BLOCK_PRINT;
@@ -321,45 +315,79 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 				: err);
 }
 
-/* How many neighbours from the @i-th on are there whole. */
-static u32 io_run(const struct tm_io *io, const int *err, u32 i)
+/* How many of a request's blocks, from the @i-th on, are of one run. */
+static u32 io_run(const struct tm_io *io, u32 i)
 {
 	u64 block = io->seg[i].block;
-	u32 nr = 0;
+	u32 nr = 1;
 
-	while (i + nr < io->nr && !err[i + nr] &&
-	       io->seg[i + nr].block == block + nr &&
-	       (!nr || (block + nr) % TM_RUN_BLOCKS))
+	while (i + nr < io->nr && io->seg[i + nr].block == block + nr &&
+	       (block + nr) % TM_RUN_BLOCKS)
 		nr++;
 	return nr;
+}
+
+/* Look at what came: @fine is set for each that is what was sent away. */
+static void run_verify(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		       bool *fine)
+{
+	struct tm_pager *p = lane->pager;
+	bool print[TM_RUN_BLOCKS];
+	struct tm_ref b;
+	u32 i;
+
+	tm_lock_acquire(&first->shard->lock);
+	for (i = 0; i < nr; i++) {
+		b = tm_ref_neighbour(first, i);
+		print[i] =
+			p->ops->fingerprint && !(b.e->flags & TM_BLOCK_PRINT);
+	}
+	tm_lock_release(&first->shard->lock);
+	for (i = 0; i < nr; i++) {
+		b = tm_ref_neighbour(first, i);
+		fine[i] = verify(lane, &b);
+		if (!fine[i])
+			continue;
+		tm_stats_add(lane->stats, fetched_blocks, 1);
+		if (print[i])
+			print_renew(lane, &b);
+	}
+}
+
+static void run_fetched(struct tm_lane *lane, const struct tm_ref *first,
+			u32 nr, int status)
+{
+	const int err = status ? status : -EBADMSG;
+	bool fine[TM_RUN_BLOCKS] = {false};
+	struct tm_ref b;
+	u32 i, n;
+
+	if (!status)
+		run_verify(lane, first, nr, fine);
+	for (i = 0; i < nr; i += n) {
+		for (n = 0; i + n < nr && fine[i + n];)
+			n++;
+		b = tm_ref_neighbour(first, i);
+		n = tm_run_fetched(lane, &b, n);
+		if (n)
+			continue;
+		fetched_one(lane, &b, fine[i] ? 0 : err);
+		n = 1;
+	}
 }
 
 void tm_pager_fetched(struct tm_io *io, int status)
 {
 	struct tm_lane *lane = io->lane;
 	struct tm_pager *p = lane->pager;
-	int err[TM_IO_BLOCKS];
 	struct tm_ref b;
 	u32 i, run;
 
 	count(&lane->fetching, -(int)io->nr);
-	for (i = 0; i < io->nr; i++) {
-		b = tm_ref_find(p, io->seg[i].block);
-		err[i] = status;
-		if (!err[i] && !verify(lane, &b))
-			err[i] = -EBADMSG;
-		if (err[i])
-			continue;
-		tm_stats_add(lane->stats, fetched_blocks, 1);
-		print_renew(lane, &b);
-	}
 	for (i = 0; i < io->nr; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
-		run = tm_run_fetched(lane, &b, io_run(io, err, i));
-		if (run)
-			continue;
-		fetched_one(lane, &b, err[i]);
-		run = 1;
+		run = io_run(io, i);
+		run_fetched(lane, &b, run, status);
 	}
 	if (!status) {
 		tm_stats_add(lane->stats, bytes_in,
@@ -372,44 +400,48 @@ void tm_pager_fetched(struct tm_io *io, int status)
 	io_end(io);
 }
 
-static void stored_one(struct tm_lane *lane, const struct tm_ref *b, bool ok)
+/*
+ * It stays in its frame until eviction comes to it again. That can go on for
+ * ever: it does not count as progress.
+ */
+static void store_failed(struct tm_lane *lane, const struct tm_ref *b)
 {
 	struct tm_pager *p = lane->pager;
-	struct tm_block *e = b->e;
-	struct tm_frame *frame;
 	struct tm_replica slot;
 	bool forgotten;
 
-	tm_lock_acquire(&b->shard->lock);
-	frame = tm_ref_frame(p, b);
-	ok = ok && tm_place_server_alive(p->place, e->replica[0].server);
-	if (ok) {
-		tm_copy_set(p, e);
-		frame->flags &= (u8) ~(TM_FRAME_DIRTY | TM_FRAME_UNKNOWN |
-				       TM_FRAME_ZERO);
-		if (e->flags & TM_BLOCK_WANTED)
-			tm_stats_add(lane->stats, evict_rescued, 1);
-		else
-			tm_stats_add(lane->stats, evicted, 1);
-		tm_block_settle(lane, b, TM_HELD_SPARE, 0);
-		return;
-	}
-	/*
-	 * It stays in its frame until eviction comes to it again. That can go
-	 * on for ever: it does not count as progress.
-	 */
 	tm_store_relaxed(&p->refused, 1);
+	tm_lock_acquire(&b->shard->lock);
 	forgotten = tm_block_forget(p, b, &slot);
 	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
 	if (forgotten)
 		tm_place_put(p->place, slot);
 }
 
+/* Neighbours were stored by a server that lives still. */
+static void run_stored(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_ref b;
+	u32 i;
+
+	tm_lock_acquire(&first->shard->lock);
+	for (i = 0; i < nr; i++) {
+		b = tm_ref_neighbour(first, i);
+		tm_copy_set(p, b.e);
+		tm_ref_frame(p, &b)->flags &= (u8) ~(
+			TM_FRAME_DIRTY | TM_FRAME_UNKNOWN | TM_FRAME_ZERO);
+	}
+	tm_lock_release(&first->shard->lock);
+	tm_run_evict(lane, first, nr);
+}
+
 void tm_pager_stored(struct tm_io *io, int status)
 {
 	struct tm_lane *lane = io->lane;
 	struct tm_pager *p = lane->pager;
-	u32 i;
+	struct tm_ref b;
+	u32 i, run;
 
 	if (!status) {
 		tm_stats_add(lane->stats, stored_blocks, io->nr);
@@ -422,11 +454,17 @@ void tm_pager_stored(struct tm_io *io, int status)
 	} else {
 		tm_place_store_refused(p->place, io->server);
 	}
-	for (i = 0; i < io->nr; i++) {
-		struct tm_ref b = tm_ref_find(p, io->seg[i].block);
-
-		count(&lane->storing, -1);
-		stored_one(lane, &b, !status);
+	for (i = 0; i < io->nr; i += run) {
+		b = tm_ref_find(p, io->seg[i].block);
+		run = 1;
+		if (!status && tm_place_server_alive(p->place, io->server)) {
+			run = io_run(io, i);
+			count(&lane->storing, -(int)run);
+			run_stored(lane, &b, run);
+		} else {
+			count(&lane->storing, -1);
+			store_failed(lane, &b);
+		}
 	}
 	io_end(io);
 }

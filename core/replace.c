@@ -40,6 +40,11 @@ u32 tm_replace_nr(const struct tm_replace *r)
 	return nr;
 }
 
+u32 tm_replace_peers(const struct tm_replace *r, u32 frame)
+{
+	return r->list[r->frame[frame].list].nr;
+}
+
 void tm_replace_push(struct tm_replace *r, u32 frame, u8 list)
 {
 	r->frame[frame].list = list;

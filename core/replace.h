@@ -49,6 +49,9 @@ void tm_replace_init(struct tm_replace *r, struct tm_frame *frame);
 /** tm_replace_nr() - frames in the lists; approximate without the lock */
 u32 tm_replace_nr(const struct tm_replace *r);
 
+/** tm_replace_peers() - frames in the list that this one is, or was last, on */
+u32 tm_replace_peers(const struct tm_replace *r, u32 frame);
+
 /** tm_replace_push() - for policies: to the head of a list */
 void tm_replace_push(struct tm_replace *r, u32 frame, u8 list);
 

@@ -41,6 +41,52 @@ static u32 nested_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
 	return nr;
 }
 
+static u64 nested_block;
+
+/* Faults of the other lane that wait, and what their blocks had seen before. */
+static struct {
+	u64 block;
+	u32 seen;
+} waiting[8];
+static u32 nr_waiting;
+
+static u32 seen(u64 block)
+{
+	return nested->view[block].maps + nested->view[block].wakes;
+}
+
+static void nested_fault(u64 block, bool write)
+{
+	u32 before = seen(block);
+
+	if (tm_pager_fault(w_lane(nested, 1), block, write, nested->now) ==
+	    TM_FAULT_DONE)
+		return;
+	assert_true(nr_waiting < 8);
+	waiting[nr_waiting].block = block;
+	waiting[nr_waiting++].seen = before;
+}
+
+/* Each is mapped or woken in the end: the program does not ask again. */
+static void all_come_through(struct world *w)
+{
+	u32 i;
+
+	w_drain(w, 0);
+	w_drain(w, 1);
+	w_drain(w, 0);
+	for (i = 0; i < nr_waiting; i++)
+		assert_true(seen(waiting[i].block) > waiting[i].seen);
+	nr_waiting = 0;
+}
+
+static void nested_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	w_drop(ctx, lane, block, frame);
+	nested_block = block;
+	nested_now();
+}
+
 /* 256 blocks far out, and a stream about to come back in windows of 16. */
 static struct world *streaming(const struct tm_replace_ops *replace)
 {
@@ -53,6 +99,7 @@ static struct world *streaming(const struct tm_replace_ops *replace)
 	c.io_bytes = 64 * W_BLOCK;
 	c.prefetch_blocks = 16;
 	c.replace = replace;
+	nr_waiting = 0;
 	nested = w = w_create(c);
 	w->ops.map_run = nested_map_run;
 	w->ops.unmap_run = nested_unmap_run;
@@ -156,8 +203,8 @@ static void busy_lane_reads_ahead(void **state)
 
 static void fault_both(void)
 {
-	tm_pager_fault(w_lane(nested, 1), 40, true, nested->now);
-	tm_pager_fault(w_lane(nested, 1), 41, false, nested->now);
+	nested_fault(40, true);
+	nested_fault(41, false);
 }
 
 static void faults_within_runs(void **state)
@@ -167,6 +214,7 @@ static void faults_within_runs(void **state)
 
 	for (i = 0; i < 40; i++) {
 		get_by_both(w, i);
+		all_come_through(w);
 		nested_what = fault_both;
 	}
 	check(w);
@@ -174,8 +222,46 @@ static void faults_within_runs(void **state)
 	for (i = 0; i < 256; i++) {
 		nested_what = fault_both;
 		get_by_both(w, i);
+		all_come_through(w);
 	}
 	check(w);
+}
+
+/* That which was just dropped, one before it, and one that is about to be. */
+static void fault_dropped(void)
+{
+	u64 block = nested_block;
+
+	nested_fault(block, false);
+	nested_fault(block + 1, true);
+	if (block)
+		nested_fault(block - 1, false);
+}
+
+/* A run that leaves, clean or stored, loses those that are wanted again. */
+static void faults_while_dropped(void **state)
+{
+	const struct tm_replace_ops *const policies[] = {&tm_replace_fifo,
+							 &tm_replace_lru};
+	struct world *w;
+	u64 i;
+	int k;
+
+	for (k = 0; k < 2; k++) {
+		w = streaming(policies[k]);
+		w->ops.drop = nested_drop;
+		for (i = 0; i < 256; i++) {
+			nested_what = fault_dropped;
+			assert_int_equal(get_by_both(w, i), i + 1000);
+			all_come_through(w);
+			nested_what = i % 2 ? fault_dropped : NULL;
+			put(w, 1024 + i, i + 1000);
+			all_come_through(w);
+		}
+		nested_what = NULL;
+		w_drain(w, 1);
+		check(w);
+	}
 }
 
 static void discard_some(void)
@@ -304,6 +390,7 @@ int main(void)
 		cmocka_unit_test(interleaved_streams_leave_apart),
 		cmocka_unit_test(busy_lane_reads_ahead),
 		cmocka_unit_test(faults_within_runs),
+		cmocka_unit_test(faults_while_dropped),
 		cmocka_unit_test(discards_within_runs),
 		cmocka_unit_test(discarded_while_fetched),
 		cmocka_unit_test(pinned_within_a_run),

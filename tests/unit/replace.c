@@ -45,7 +45,7 @@ static void free_frames_within_limit(void **state)
 {
 	struct fixture *f = *state;
 	bool seen[FRAMES] = {false};
-	u32 i, frame;
+	u32 i, frame, some[3];
 
 	f->frames.limit = 10;
 	for (i = 0; i < 8; i++) {
@@ -58,9 +58,17 @@ static void free_frames_within_limit(void **state)
 	assert_int_not_equal(tm_frame_get(&f->frames, 1), TM_NO_FRAME);
 	assert_int_not_equal(tm_frame_get(&f->frames, 0), TM_NO_FRAME);
 	assert_int_equal(tm_frame_get(&f->frames, 0), TM_NO_FRAME);
-	tm_frame_put(&f->frames, frame);
+	tm_frames_put(&f->frames, &frame, 1);
 	assert_int_equal(f->frames.used, 9);
 	assert_int_equal(tm_frame_get(&f->frames, 0), frame);
+	/* several come back in the order in which they were given */
+	for (i = 0; i < 3; i++)
+		some[i] = frame > 3 ? frame - i : frame + i;
+	tm_frames_put(&f->frames, some, 3);
+	assert_int_equal(f->frames.used, 7);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(tm_frame_get(&f->frames, 0), some[i]);
+	assert_int_equal(tm_frame_get(&f->frames, 0), TM_NO_FRAME);
 }
 
 static void fifo_is_strict(void **state)

@@ -10,6 +10,7 @@
 #include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
+#include <linux/prefetch.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/spinlock.h>
@@ -69,6 +70,12 @@ static inline void tm_lock_release(struct tm_lock *l)
 {
 	__acquire(&l->lock);
 	spin_unlock(&l->lock);
+}
+
+/* This will be read and written soon; any address may be given. */
+static inline void tm_touch_soon(const void *addr)
+{
+	prefetchw(addr);
 }
 
 /* Between looks at something that another thread is about to change. */

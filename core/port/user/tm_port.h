@@ -87,6 +87,12 @@ static inline void tm_lock_release(struct tm_lock *l)
 	tm_store_release(&l->locked, 0);
 }
 
+/* This will be read and written soon; any address may be given. */
+static inline void tm_touch_soon(const void *addr)
+{
+	__builtin_prefetch(addr, 1);
+}
+
 /* Between looks at something that another thread is about to change. */
 static inline void tm_yield(void)
 {
