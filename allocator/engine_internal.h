@@ -51,6 +51,7 @@ struct tm_engine_lane {
 	struct tm_transport_request *requests;
 	size_t requests_bytes;
 	struct tm_transport_request *free_request;
+	unsigned int nr_requests; /* used so far: others take no memory */
 	struct tm_transport_request *failed; /* to be completed so */
 	struct tm_upkeep upkeep;
 	unsigned int nr_dirty;

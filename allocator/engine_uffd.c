@@ -20,6 +20,7 @@
 #include "allocator/engine_internal.h"
 #include "allocator/fingerprint.h"
 #include "common/size.h"
+#include "core/blockmap.h"
 #include "core/crc32c.h"
 #include "core/place.h"
 #include "core/replace.h"
@@ -33,7 +34,7 @@
 /* Bytes under way per lane, and blocks: what keeps a fast network busy. */
 #define DEPTH_BYTES (4u << 20)
 #define DEPTH_MIN 8
-#define DEPTH_MAX 256
+#define DEPTH_MAX 1024
 
 static u64 op_now(void *ctx)
 {
@@ -215,6 +216,15 @@ static u32 choose_depth(const struct tm_uffd_engine *e)
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
+static u32 choose_around(const struct tm_uffd_engine *e)
+{
+	u32 nr = TM_MAP_AUTO_AROUND >> e->block_shift;
+
+	if (!e->map.block_auto)
+		return 0;
+	return nr < TM_RUN_BLOCKS ? nr : TM_RUN_BLOCKS;
+}
+
 static int pager_start(struct tm_uffd_engine *e)
 {
 	struct tm_pager_config config = {
@@ -228,9 +238,7 @@ static int pager_start(struct tm_uffd_engine *e)
 						       : IO_BYTES,
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
-		.around_blocks = e->map.block_auto
-					 ? TM_MAP_AUTO_AROUND >> e->block_shift
-					 : 0,
+		.around_blocks = choose_around(e),
 		.can_cache = e->mech->can_cache,
 		.stall_ms = e->stall_ms,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
@@ -316,6 +324,9 @@ static int choose_block(struct tm_uffd_engine *e)
 	if (e->map.block_auto && e->mech == &tm_mech_copy) {
 		e->map.block_auto = false;
 		e->map.block_bytes = TM_MAP_AUTO_COPIED;
+	} else if (e->map.block_auto) {
+		e->map.block_bytes =
+			tm_map_auto_block(&e->map, sizeof(struct tm_block));
 	}
 	e->engine.block = e->map.block_bytes;
 	e->block_shift = (u32)__builtin_ctzll(e->engine.block);

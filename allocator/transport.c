@@ -106,17 +106,11 @@ void tm_transport_close(struct tm_uffd_engine *e)
 
 int tm_transport_lane_init(struct tm_engine_lane *lane)
 {
-	unsigned int nr = lane_requests(lane->engine);
-
-	lane->requests_bytes = nr * sizeof(*lane->requests);
+	lane->requests_bytes =
+		lane_requests(lane->engine) * sizeof(*lane->requests);
 	lane->requests = tm_alloc(lane->requests_bytes);
 	if (!lane->requests)
 		return -ENOMEM;
-	while (nr--) {
-		lane->requests[nr].lane = lane;
-		lane->requests[nr].next = lane->free_request;
-		lane->free_request = &lane->requests[nr];
-	}
 	lane->upkeep = (struct tm_upkeep){
 		.nr_servers = lane->engine->map.nr_servers,
 	};
@@ -182,8 +176,13 @@ static struct tm_transport_request *request_get(struct tm_engine_lane *lane,
 {
 	struct tm_transport_request *r = lane->free_request;
 
-	TM_BUG_ON(!r);
-	lane->free_request = r->next;
+	if (r) {
+		lane->free_request = r->next;
+	} else {
+		TM_BUG_ON(lane->nr_requests == lane_requests(lane->engine));
+		r = &lane->requests[lane->nr_requests++];
+		r->lane = lane;
+	}
 	r->server = server;
 	r->io = NULL;
 	r->request.type = type;
@@ -221,30 +220,44 @@ static void submit(struct tm_transport_request *r)
 	}
 }
 
+_Static_assert(TM_IO_BLOCKS <= TM_REQUEST_IOV_MAX, "each may lie apart");
+
+/* Neighbours mostly lie together in the staging area, too. */
+static void payload_add(struct tm_request *request, void *base, size_t len)
+{
+	struct iovec *end = request->iov + request->nr_iov;
+
+	if (end > request->iov &&
+	    (char *)end[-1].iov_base + end[-1].iov_len == base) {
+		end[-1].iov_len += len;
+		return;
+	}
+	*end = (struct iovec){base, len};
+	request->nr_iov++;
+}
+
 static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 		     enum tm_wire_type type)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, io->lane);
 	struct tm_transport_request *r;
-	struct iovec *iov;
+	void *bytes;
 
 	/* The pager has no more than io_depth blocks under way. */
 	r = request_get(lane, type, io->server, io->addr,
 			(u64)io->nr << e->block_shift);
 	r->io = io;
-	r->request.nr_iov = io->nr;
 	for (unsigned int i = 0; i < io->nr; i++) {
-		iov = &r->request.iov[i];
-		iov->iov_len = e->engine.block;
-		if (type == TM_WIRE_WRITE)
-			iov->iov_base = e->mech->bytes(e, io->seg[i].block,
-						       io->seg[i].frame);
-		else
-			iov->iov_base =
-				e->mech->fill(e, lane->index, io->seg[i].block,
-					      io->seg[i].frame);
-		if (iov->iov_base)
+		bytes = type == TM_WIRE_WRITE
+				? e->mech->bytes(e, io->seg[i].block,
+						 io->seg[i].frame)
+				: e->mech->fill(e, lane->index,
+						io->seg[i].block,
+						io->seg[i].frame);
+		if (bytes) {
+			payload_add(&r->request, bytes, e->engine.block);
 			continue;
+		}
 		tm_lane_log(TM_LOG_ERROR,
 			    "fetch block %llu: no memory for it on this node",
 			    (unsigned long long)io->seg[i].block);

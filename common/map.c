@@ -364,6 +364,19 @@ void tm_map_init(struct tm_map *map)
 	map->timeout_s = 10;
 }
 
+uint64_t tm_map_auto_block(const struct tm_map *map, size_t entry_bytes)
+{
+	uint64_t block = TM_MAP_AUTO_BLOCK, most = map->local_bytes / 8;
+
+	/* so little that nobody would miss it */
+	if (most < 16 << 20)
+		most = 16 << 20;
+	while (block < 16 * TM_MAP_AUTO_BLOCK &&
+	       map->size_bytes / block * entry_bytes > most)
+		block *= 4;
+	return block;
+}
+
 int tm_map_parse(const char *text, size_t len, struct tm_map *map, char *error,
 		 size_t error_len)
 {

@@ -47,12 +47,14 @@ struct tm_map_server {
 #define TM_MAP_VERSION 1
 
 /*
- * With "block": "auto": the unit of paging, and the most around a fault; and
- * the unit where pages cannot be moved, so that nothing comes around a fault.
+ * With "block": "auto": the unit of paging at best, with the module, and where
+ * pages cannot be moved, so that nothing comes around a fault; and the most
+ * that does. tm_map_auto_block() says the first.
  */
-#define TM_MAP_AUTO_BLOCK (16u << 10)
-#define TM_MAP_AUTO_AROUND (1u << 20)
+#define TM_MAP_AUTO_BLOCK (4u << 10)
+#define TM_MAP_AUTO_KERNEL (16u << 10)
 #define TM_MAP_AUTO_COPIED (256u << 10)
+#define TM_MAP_AUTO_AROUND (1u << 20)
 
 struct tm_map {
 	uint64_t job;
@@ -86,6 +88,15 @@ int tm_map_load(const char *path, struct tm_map *map, char *error,
 
 /** tm_map_save() - write @path, new, mode 0600; 0 or -errno */
 int tm_map_save(const char *path, const struct tm_map *map);
+
+/**
+ * tm_map_auto_block() - the unit of paging with "block": "auto", in bytes
+ * @entry_bytes: what the pager keeps of a block, wherever that is
+ *
+ * The smallest of 4K, 16K and 64K with which that takes no more than an eighth
+ * of local memory, or 16 MiB, were all remote memory used.
+ */
+uint64_t tm_map_auto_block(const struct tm_map *map, size_t entry_bytes);
 
 /** tm_map_check() - what parse checks too: limits, sums, addresses */
 int tm_map_check(const struct tm_map *map, char *error, size_t error_len);

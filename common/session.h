@@ -50,7 +50,7 @@ struct tm_session_config {
  *	extent.
  * @cookie: the caller's
  */
-#define TM_REQUEST_IOV_MAX 64
+#define TM_REQUEST_IOV_MAX 256
 
 struct tm_request {
 	uint8_t type;

@@ -118,16 +118,17 @@ static int open_control(char *why, size_t why_len)
 static int create(int fd, const char *name, const struct tm_map *map, uid_t uid,
 		  gid_t gid, unsigned int nr_lanes)
 {
+	const uint64_t block_bytes =
+		map->block_auto ? TM_MAP_AUTO_KERNEL : map->block_bytes;
 	struct tm_uapi_space space = {
 		.version = TM_UAPI_VERSION,
 		.uid = uid,
 		.gid = gid,
 		.policy = map->fifo ? TM_UAPI_FIFO : TM_UAPI_LRU,
 		.placement = map->rr ? TM_UAPI_ROUND_ROBIN : TM_UAPI_SIMPLE,
-		.block_bytes = (uint32_t)map->block_bytes,
-		.io_bytes = map->block_bytes > IO_BYTES
-				    ? (uint32_t)map->block_bytes
-				    : IO_BYTES,
+		.block_bytes = (uint32_t)block_bytes,
+		.io_bytes = block_bytes > IO_BYTES ? (uint32_t)block_bytes
+						   : IO_BYTES,
 		.readahead_bytes = (uint32_t)map->prefetch_bytes,
 		.around_bytes = map->block_auto ? TM_MAP_AUTO_AROUND : 0,
 		.timeout_ms = map->timeout_s * 1000,

@@ -9,9 +9,10 @@
 /* So many more votes one way than the other change it. */
 #define VOTES 4
 
-void tm_around_init(struct tm_around *a)
+void tm_around_init(struct tm_around *a, u32 shift)
 {
 	memset(a, 0, sizeof(*a));
+	a->shift = (u8)shift;
 	memset(a->recent, 0xff, sizeof(a->recent));
 }
 
@@ -52,8 +53,13 @@ void tm_around_judge(struct tm_around *a, bool used)
 		vote(a, used, a->shift);
 }
 
+/* Of so many neighbours one is a probe, since each costs a fault. */
+#define PROBE_SHARE 16
+
 u32 tm_around_probe(const struct tm_around *a, u32 nr)
 {
+	if (nr < PROBE_SHARE && a->next % (PROBE_SHARE / nr))
+		return nr;
 	/* by the golden ratio: the next is far from the last ones */
 	return (a->next * 0x9e3779b9u >> 16) * nr >> 16;
 }

@@ -25,7 +25,8 @@ struct tm_around {
 	signed char score;
 };
 
-void tm_around_init(struct tm_around *a);
+/** tm_around_init() - @shift: log2 of the blocks to begin with */
+void tm_around_init(struct tm_around *a, u32 shift);
 
 /**
  * tm_around_fault() - @block faulted
@@ -39,8 +40,10 @@ u32 tm_around_fault(struct tm_around *a, u64 block, u32 max);
 void tm_around_judge(struct tm_around *a, bool used);
 
 /**
- * tm_around_probe() - which of @nr blocks is left for the program to fault on,
- * to see whether it uses them; changes with every fault
+ * tm_around_probe() - which of @nr blocks, a power of two, is left for the
+ * program to fault on, to see whether it uses them; changes with every fault
+ *
+ * Returns @nr for none: small units have one now and then only.
  */
 u32 tm_around_probe(const struct tm_around *a, u32 nr);
 

@@ -12,7 +12,7 @@
  * which leaves next.
  */
 #define SHARD_FRAMES_LEAST 128
-#define SHARD_FRAMES_MOST 2048
+#define SHARD_FRAMES_MOST 8192
 #define SHARD_BYTES (32u << 20)
 
 static u32 shards_for(u32 nr_frames, u32 block_shift)
@@ -49,10 +49,8 @@ static int lane_create(struct tm_pager *p, unsigned int index)
 	if (!lane->io)
 		return -ENOMEM;
 	lane->io_free = (struct tm_io **)(lane->io + nr);
-	for (i = 0; i < nr; i++) {
-		lane->io[i].lane = lane;
+	for (i = 0; i < nr; i++)
 		lane->io_free[i] = &lane->io[i];
-	}
 	lane->nr_io_free = nr;
 	return tm_leaf_reserve_fill(&lane->leaves);
 }
@@ -74,6 +72,18 @@ static bool config_valid(const struct tm_pager_config *c)
 	       c->nr_servers <= TM_SERVERS_MAX && c->io_depth &&
 	       c->io_depth < TM_NO_FRAME && c->around_blocks <= TM_RUN_BLOCKS &&
 	       c->replace && c->place;
+}
+
+/* Most programs use what lies so near. */
+#define AROUND_FIRST_SHIFT 14 /* log2 of bytes */
+
+static u32 around_first(const struct tm_pager *p)
+{
+	u32 first = p->config.block_shift < AROUND_FIRST_SHIFT
+			    ? AROUND_FIRST_SHIFT - p->config.block_shift
+			    : 0;
+
+	return first < p->around_max ? first : p->around_max;
 }
 
 int tm_pager_create(const struct tm_pager_config *config,
@@ -123,13 +133,13 @@ int tm_pager_create(const struct tm_pager_config *config,
 				 config->prefetch_blocks *
 					 (config->can_cache ? 1 : 2));
 	}
-	for (i = 0; i < TM_AREAS; i++) {
-		tm_lock_init(&p->area[i].lock);
-		tm_around_init(&p->area[i].around);
-	}
 	/* without the cached state there are no probes to tell when to stop */
 	while (config->can_cache && config->around_blocks >> p->around_max > 1)
 		p->around_max++;
+	for (i = 0; i < TM_AREAS; i++) {
+		tm_lock_init(&p->area[i].lock);
+		tm_around_init(&p->area[i].around, around_first(p));
+	}
 	for (i = 0; i < config->nr_lanes && !err; i++)
 		err = lane_create(p, i);
 	if (err) {

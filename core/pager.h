@@ -46,9 +46,9 @@ struct tm_replace_ops; /* core/replace.h */
 #define TM_BLOCK_SHIFT_MAX 21 /* 2 MiB */
 #define TM_SERVERS_MAX 256
 #define TM_LANES_MAX 16
-#define TM_IO_BLOCKS 64 /* blocks in one request at most */
+#define TM_IO_BLOCKS 256 /* blocks in one request at most */
 /* blocks that may come and go together, the first at a multiple of it */
-#define TM_RUN_BLOCKS 64
+#define TM_RUN_BLOCKS 128
 
 #define TM_NO_FRAME (~(u32)0)
 

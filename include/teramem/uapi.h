@@ -43,7 +43,7 @@ enum tm_uapi_placement { TM_UAPI_SIMPLE = 0, TM_UAPI_ROUND_ROBIN = 1 };
  * @io_bytes: largest request, a multiple of the block or one block
  * @readahead_bytes: most that is fetched ahead of a stream; 0: none
  * @around_bytes: most that is brought around a fault that is part of no stream,
- *	a power of two of blocks up to 64; 0: the block only
+ *	a power of two of blocks up to 128; 0: the block only
  * @timeout_ms: a server without a sign of life for this long is lost
  * @stall_ms: a fault that finds no room for this long fails
  * @nr_servers: 1..TM_UAPI_SERVERS_MAX

@@ -38,14 +38,14 @@ refused "--size=: empty (use digits, then K, M, G or T)" \
 	run --size= --local=8M -- true
 refused "--size=99999999999999999999: too large (at most 16777215T)" \
 	run --size=99999999999999999999 --local=8M -- true
-refused "--size: 0 bytes (at least 16384, at most 64T)" \
+refused "--size: 0 bytes (at least 4096, at most 64T)" \
 	run --size=0 --local=8M -- true
-refused "--size: 71468255805440 bytes (at least 16384, at most 64T)" \
+refused "--size: 71468255805440 bytes (at least 4096, at most 64T)" \
 	run --size=65T --local=8M -- true
 refused "--size: a value is missing (see teramem run --help)" run --size
 refused "--local=1.5G: not a whole number (use a smaller unit)" \
 	run --size=64M --local=1.5G -- true
-refused "--local: 1024 bytes (at least 16384, at most 64T)" \
+refused "--local: 1024 bytes (at least 4096, at most 64T)" \
 	run --size=64M --local=1K -- true
 refused "--block: 0 bytes (a power of two from 4K to 2M)" \
 	run "${good[@]}" --block=0 -- true

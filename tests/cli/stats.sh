@@ -74,17 +74,18 @@ note "$(jq -c '[.wall_s, .resident_peak_bytes, .remote_peak_bytes]' "$TMP/stats"
 
 # What auto means, the program's engine says.
 # shellcheck disable=SC2016 # for the inner shell
-for mechanism in move:16K copy:256K; do
-	got=$(TERAMALLOC_MECHANISM=${mechanism%:*} "$TERAMEM" run --size=64M \
-		--local=8M --block=auto --quiet -- env -u LD_PRELOAD sh -c '"$1" status
+for case in move:64M:4K move:4G:16K copy:64M:256K; do
+	IFS=: read -r mechanism size block <<<"$case"
+	got=$(TERAMALLOC_MECHANISM=$mechanism "$TERAMEM" run --size="$size" \
+		--overcommit --local=8M --block=auto --quiet -- env -u LD_PRELOAD sh -c '"$1" status
 			"$2" $((32 << 20)) $((64 << 10)) >&2; "$1" status' - \
 		"$TERAMEM" "$BUILD/tests/paging/sparse" 2>"$TMP/err")
 	if grep -q "mechanism 'move': this kernel" "$TMP/err"; then
-		ok "${mechanism%:*}, status # SKIP not with this kernel"
+		ok "$mechanism, status # SKIP not with this kernel"
 		continue
 	fi
 	assert_eq "$(sed -n 's/.*blocks of \([^,]*\).*/\1/p' <<<"$got" | xargs)" \
-		"auto ${mechanism#*:}" "${mechanism%:*}: auto in status"
+		"auto $block" "$mechanism, $size: auto in status"
 done
 
 # Nothing large, nothing paged, and it says so.

@@ -11,7 +11,7 @@ requires jq
 requires_paging
 
 # auto's blocks are larger where they cannot be moved
-declare -A auto=([move]=16384 [copy]=262144)
+declare -A auto=([move]=4096 [copy]=262144)
 for mechanism in move copy; do
 	for block in 4K 256K auto; do
 		TERAMALLOC_MECHANISM=$mechanism TERAMALLOC_THRESHOLD=64K \

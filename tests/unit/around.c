@@ -34,7 +34,7 @@ static void scattered_faults_come_alone(void **state)
 	struct tm_around a;
 	u64 i;
 
-	tm_around_init(&a);
+	tm_around_init(&a, 0);
 	for (i = 0; i < 100000; i++)
 		assert_int_equal(tm_around_fault(&a, scattered(i), MAX), 0);
 }
@@ -44,7 +44,7 @@ static void neighbours_double_it(void **state)
 	struct tm_around a;
 	u32 shift = 0, next, i;
 
-	tm_around_init(&a);
+	tm_around_init(&a, 0);
 	for (i = 0; i < 4 * MAX; i++) {
 		next = dense(&a, (u64)i << 20);
 		assert_true(next >= shift);
@@ -61,7 +61,7 @@ static void unused_neighbours_halve_it(void **state)
 	struct tm_around a;
 	u32 i;
 
-	tm_around_init(&a);
+	tm_around_init(&a, 0);
 	for (i = 0; i < 4 * MAX; i++)
 		dense(&a, (u64)i << 20);
 	for (i = 0; i < 100; i++)
@@ -84,7 +84,7 @@ static void probes_are_spread(void **state)
 	struct tm_around a;
 	u32 seen[64] = {0}, i;
 
-	tm_around_init(&a);
+	tm_around_init(&a, 0);
 	for (i = 0; i < 1000; i++) {
 		tm_around_fault(&a, scattered(i), MAX);
 		assert_true(tm_around_probe(&a, 64) < 64);
@@ -92,6 +92,33 @@ static void probes_are_spread(void **state)
 	}
 	for (i = 0; i < 64; i++)
 		assert_true(seen[i] && seen[i] < 100);
+}
+
+/* A probe costs a fault: of four blocks one in four times, of two one in eight.
+ */
+static void few_probes_in_small_units(void **state)
+{
+	struct tm_around a;
+	u32 probes[2] = {0}, i;
+
+	tm_around_init(&a, 0);
+	for (i = 0; i < 1024; i++) {
+		tm_around_fault(&a, scattered(i), MAX);
+		assert_true(tm_around_probe(&a, 4) <= 4);
+		probes[0] += tm_around_probe(&a, 2) < 2;
+		probes[1] += tm_around_probe(&a, 4) < 4;
+	}
+	assert_int_equal(probes[0], 1024 / 8);
+	assert_int_equal(probes[1], 1024 / 4);
+}
+
+static void begins_as_told(void **state)
+{
+	struct tm_around a;
+
+	tm_around_init(&a, 2);
+	assert_int_equal(tm_around_fault(&a, 1000, MAX), 2);
+	assert_int_equal(tm_around_fault(&a, 500000, 1), 1);
 }
 
 /* The whole of it: 64 frames, 512 blocks far out, visited by groups of 8. */
@@ -173,6 +200,8 @@ int main(void)
 		cmocka_unit_test(neighbours_double_it),
 		cmocka_unit_test(unused_neighbours_halve_it),
 		cmocka_unit_test(probes_are_spread),
+		cmocka_unit_test(few_probes_in_small_units),
+		cmocka_unit_test(begins_as_told),
 		cmocka_unit_test(groups_come_together),
 		cmocka_unit_test(single_blocks_stay_single),
 		cmocka_unit_test(without_a_cache_nothing_comes),

@@ -154,12 +154,34 @@ static void test_limits(void **state)
 		"together");
 	refuses("{\"version\":1,\"size\":\"4G\",\"local\":1,"
 		"\"servers\":[" SERVER "]}",
-		"local: 1 bytes (at least 16384, at most 64T)");
+		"local: 1 bytes (at least 4096, at most 64T)");
 	/* Capacities that would wrap around when summed. */
 	refuses(HEAD "\"servers\":[" SERVER ",{\"address\":\"unix:/b\","
 		     "\"capacity\":18446744073709551615}]}",
 		"servers[1].capacity: 18446744073709551615 bytes (at least 1, "
 		"at most 64T)");
+}
+
+/* The map of blocks takes an eighth of local memory at most. */
+static void test_auto_block(void **state)
+{
+	struct tm_map map = {.size_bytes = 1ULL << 40};
+
+	map.local_bytes = 1ULL << 36;
+	assert_int_equal(tm_map_auto_block(&map, 32), 4096);
+	map.local_bytes = (1ULL << 36) - 4096;
+	assert_int_equal(tm_map_auto_block(&map, 32), 16384);
+	map.local_bytes = 1ULL << 34;
+	assert_int_equal(tm_map_auto_block(&map, 32), 16384);
+	map.local_bytes = 1ULL << 33;
+	assert_int_equal(tm_map_auto_block(&map, 32), 65536);
+	map.local_bytes = 1ULL << 20;
+	assert_int_equal(tm_map_auto_block(&map, 32), 65536);
+	/* or 16 MiB */
+	map.size_bytes = 1ULL << 31;
+	assert_int_equal(tm_map_auto_block(&map, 32), 4096);
+	map.size_bytes += 4096;
+	assert_int_equal(tm_map_auto_block(&map, 32), 16384);
 }
 
 static void refuses_server(const char *server, const char *want)
@@ -279,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_not_json),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_auto_block),
 		cmocka_unit_test(test_servers),
 		cmocka_unit_test(test_long_address),
 		cmocka_unit_test(test_save),

@@ -153,8 +153,8 @@ static void create_refuses(int fd)
 	BAD_SPACE("reserved is used", space.reserved[2] = 1);
 	BAD_SPACE("less than a block around a fault",
 		  space.around_bytes = BLOCK / 2);
-	BAD_SPACE("128 blocks around a fault",
-		  space.around_bytes = BLOCK * 128ull);
+	BAD_SPACE("256 blocks around a fault",
+		  space.around_bytes = BLOCK * 256ull);
 	BAD_SPACE("3 blocks around a fault", space.around_bytes = BLOCK * 3);
 	BAD_SPACE("unknown policy", space.policy = 2);
 	BAD_SPACE("unknown placement", space.placement = 2);
