@@ -33,6 +33,9 @@ enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
 
 #define SLOTS_PER_FRAME 2
 
+/* New memory is mapped with one call up to so many bytes. */
+#define ZERO_BYTES (1u << 20)
+
 /* Instead of a frame's slot. */
 #define FRAME_UNUSED (~0u)
 #define FRAME_AWAY (~0u - 1) /* its pages are in the region */
@@ -49,7 +52,8 @@ struct tm_mech_state {
 	u8 *slot;
 	u32 nr_slots;
 	u32 *slot_of;	   /* a frame's */
-	const char *zeros; /* one block, all of it the kernel's zero page */
+	const char *zeros; /* of the kernel's zero page, for a block or more */
+	size_t zero_bytes;
 	bool huge;
 	u32 populated; /* slots and frames that have pages */
 	u32 keep;      /* as many may stay so */
@@ -257,20 +261,28 @@ static int give(struct tm_uffd_engine *e, u64 block, u32 first, size_t len)
 	return 0;
 }
 
-/* Zeros for a frame without pages, which need not go by way of a slot. */
-static int map_zeros(struct tm_uffd_engine *e, u64 block, u32 frame)
+/*
+ * Zeros for up to @nr frames without pages, which need not go by way of slots.
+ * Returns for how many; @err is why there are no more.
+ */
+static u32 map_zeros(struct tm_uffd_engine *e, u64 block, const u32 *frame,
+		     u32 nr, int *err)
 {
 	struct tm_mech_state *s = e->mech_state;
+	u32 i, most = (u32)(s->zero_bytes >> e->block_shift);
 	size_t done;
-	int err;
 
-	err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block), s->zeros,
-			   e->engine.block, &done);
-	if (err)
-		return err;
-	__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
-	s->slot_of[frame] = FRAME_AWAY;
-	return 0;
+	if (most > nr)
+		most = nr;
+	for (i = 0; i < most && s->slot_of[frame[i]] == FRAME_UNUSED;)
+		i++;
+	*err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block), s->zeros,
+			    (size_t)i << e->block_shift, &done);
+	nr = (u32)(done >> e->block_shift);
+	__atomic_add_fetch(&s->populated, nr, __ATOMIC_RELAXED);
+	for (i = 0; i < nr; i++)
+		s->slot_of[frame[i]] = FRAME_AWAY;
+	return nr;
 }
 
 static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
@@ -284,8 +296,10 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	if (slot == FRAME_UNUSED) {
 		TM_BUG_ON(!zero);
 		if (!slot_take_spare(s, lane, &slot)) {
-			if (!s->huge)
-				return map_zeros(e, block, frame);
+			if (!s->huge) {
+				map_zeros(e, block, &frame, 1, &err);
+				return err;
+			}
 			err = slot_populate_empty(e, lane, &slot);
 			if (err)
 				return err;
@@ -320,14 +334,13 @@ static u32 frames_zero(struct tm_uffd_engine *e, unsigned int lane,
 	return i;
 }
 
-static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
-			const u32 *frame, u32 nr, unsigned int flags)
+/* As many from the first on as can be given; their bytes are in slots. */
+static u32 give_run(struct tm_uffd_engine *e, u64 block, const u32 *frame,
+		    u32 nr)
 {
 	struct tm_mech_state *s = e->mech_state;
 	u32 at, n, i, first;
 
-	if (flags & TM_MAP_ZERO)
-		nr = frames_zero(e, lane, frame, nr);
 	for (at = 0; at < nr; at += n) {
 		first = s->slot_of[frame[at]];
 		n = 1;
@@ -339,6 +352,20 @@ static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 			s->slot_of[frame[at + i]] = FRAME_AWAY;
 		slots_put_empty(s, first, n);
 	}
+	return at;
+}
+
+static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+			const u32 *frame, u32 nr, unsigned int flags)
+{
+	bool zero = flags & TM_MAP_ZERO;
+	u32 ready = zero ? frames_zero(e, lane, frame, nr) : nr;
+	u32 at = give_run(e, block, frame, ready);
+	int err;
+
+	/* no pages were to be had for the others */
+	if (at == ready && at < nr && !e->mech_state->huge)
+		at += map_zeros(e, block + at, frame + at, nr - at, &err);
 	return at;
 }
 
@@ -442,7 +469,9 @@ static int move_start(struct tm_uffd_engine *e)
 	s->nr_slots = e->nr_frames * SLOTS_PER_FRAME + e->nr_lanes;
 	s->slot = tm_alloc(s->nr_slots);
 	s->slot_of = tm_alloc(e->nr_frames * sizeof(*s->slot_of));
-	s->zeros = mmap(NULL, e->engine.block, PROT_READ,
+	s->zero_bytes =
+		e->engine.block > ZERO_BYTES ? e->engine.block : ZERO_BYTES;
+	s->zeros = mmap(NULL, s->zero_bytes, PROT_READ,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	s->stage_bytes = ((size_t)s->nr_slots << e->block_shift) + align;
 	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
@@ -454,8 +483,8 @@ static int move_start(struct tm_uffd_engine *e)
 	for (u32 i = 0; i < e->nr_lanes; i++)
 		s->cursor[i].spare = s->cursor[i].empty =
 			i * (s->nr_slots / e->nr_lanes);
-	madvise((void *)s->zeros, e->engine.block, MADV_NOHUGEPAGE);
-	madvise((void *)s->zeros, e->engine.block, MADV_POPULATE_READ);
+	madvise((void *)s->zeros, s->zero_bytes, MADV_NOHUGEPAGE);
+	madvise((void *)s->zeros, s->zero_bytes, MADV_POPULATE_READ);
 	madvise(area, s->stage_bytes, MADV_DONTFORK);
 	madvise(area, s->stage_bytes, MADV_DONTDUMP);
 	madvise(area, s->stage_bytes,
