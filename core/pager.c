@@ -74,6 +74,16 @@ static bool config_valid(const struct tm_pager_config *c)
 	       c->replace && c->place;
 }
 
+/* A stream begins with so much, or with two blocks. */
+#define WINDOW_LEAST_BYTES (32u << 10)
+
+static u32 window_least(const struct tm_pager_config *config)
+{
+	u32 nr = WINDOW_LEAST_BYTES >> config->block_shift;
+
+	return nr < 2 ? 2 : nr;
+}
+
 /* Most programs use what lies so near. */
 #define AROUND_FIRST_SHIFT 14 /* log2 of bytes */
 
@@ -129,7 +139,7 @@ int tm_pager_create(const struct tm_pager_config *config,
 	for (i = 0; i < TM_ZONES; i++) {
 		tm_lock_init(&p->zone[i].lock);
 		/* without markers, the window itself covers the way there */
-		tm_prefetch_init(&p->zone[i].prefetch,
+		tm_prefetch_init(&p->zone[i].prefetch, window_least(config),
 				 config->prefetch_blocks *
 					 (config->can_cache ? 1 : 2));
 	}

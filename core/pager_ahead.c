@@ -14,14 +14,11 @@
  */
 #define ZERO_AHEAD_BYTES (1u << 20)
 #define ZERO_AHEAD_LEAST 16
-#define ZERO_AHEAD_MOST TM_RUN_BLOCKS
 
 static u32 zeros_ahead(const struct tm_pager *p)
 {
 	u32 nr = ZERO_AHEAD_BYTES >> p->config.block_shift;
 
-	if (nr > ZERO_AHEAD_MOST)
-		return ZERO_AHEAD_MOST;
 	return nr < ZERO_AHEAD_LEAST ? ZERO_AHEAD_LEAST : nr;
 }
 
@@ -52,14 +49,19 @@ static void zeros_add(struct tm_lane *lane, struct zeros *z,
 	z->left--;
 }
 
+enum ahead {
+	AHEAD_ENDS,  /* nothing more is to be had */
+	AHEAD_THERE, /* it is here, or on its way */
+	AHEAD_TAKES, /* it took a frame */
+};
+
 /*
  * Have one block of a window ready; new ones are put in @zeros, and there are
  * none where that is NULL. Never evicts: takes only frames that faults can do
- * without. Returns false when nothing more is to be had. @marker:
- * TM_FRAME_MARKER if it is to be left unmapped.
+ * without. @marker: TM_FRAME_MARKER if it is to be left unmapped.
  */
-static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
-		      u8 marker)
+static enum ahead ahead_one(struct tm_lane *lane, u64 block,
+			    struct zeros *zeros, u8 marker)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e;
@@ -68,10 +70,10 @@ static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 	bool remote;
 
 	if (block >= p->config.nr_blocks)
-		return false;
+		return AHEAD_ENDS;
 	e = tm_blockmap_get(&p->map, block, &lane->leaves);
 	if (!e)
-		return false;
+		return AHEAD_ENDS;
 	b = tm_ref(p, block, e);
 
 	tm_lock_acquire(&b.shard->lock);
@@ -79,21 +81,21 @@ static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 	if ((!remote && e->state != TM_ABSENT) ||
 	    (e->flags & TM_BLOCK_WAITING)) {
 		tm_lock_release(&b.shard->lock);
-		return true;
+		return AHEAD_THERE;
 	}
 	if (remote ? tm_block_copied(p, e, e->flags) && tm_lane_room(lane, true)
 		   : zeros && zeros->left)
 		frame = tm_frame_get(&p->frames, tm_frames_kept(p));
 	if (frame == TM_NO_FRAME) {
 		tm_lock_release(&b.shard->lock);
-		return false;
+		return AHEAD_ENDS;
 	}
 	if (!remote) {
 		tm_frame_claim(p, &b, frame, 0, 0);
 		e->state = TM_MAPPING;
 		tm_lock_release(&b.shard->lock);
 		zeros_add(lane, zeros, &b);
-		return true;
+		return AHEAD_TAKES;
 	}
 	tm_frame_claim(p, &b, frame,
 		       p->config.can_cache ? TM_FRAME_AHEAD | marker
@@ -104,7 +106,7 @@ static bool ahead_one(struct tm_lane *lane, u64 block, struct zeros *zeros,
 	tm_lock_release(&b.shard->lock);
 	tm_lane_flush_full(lane);
 	tm_stats_add(lane->stats, prefetched, 1);
-	return true;
+	return AHEAD_TAKES;
 }
 
 static struct tm_area *area_of(struct tm_pager *p, u64 block)
@@ -154,9 +156,9 @@ static void have_around(struct tm_lane *lane, u64 block, u32 shift, u32 probe)
 	first = tm_ref_find(p, block);
 	tm_run_rescue(lane, &first, nr, probe);
 	for (i = 0; i < nr; i++)
-		if (!ahead_one(lane, block + i, NULL,
-			       i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
-					  : 0))
+		if (ahead_one(lane, block + i, NULL,
+			      i == probe ? TM_FRAME_MARKER | TM_FRAME_PROBE
+					 : 0) == AHEAD_ENDS)
 			break;
 }
 
@@ -174,40 +176,78 @@ static u32 window_share(const struct tm_pager *p, u32 want)
 	return want < share ? want : share;
 }
 
-void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh)
+/*
+ * Have a window ready; returns how much of it is. Blocks that are new do not
+ * wait for a fault each where the stream is of neighbours.
+ */
+static u32 have_window(struct tm_lane *lane, const struct tm_window *w)
+{
+	struct tm_pager *p = lane->pager;
+	u32 i, left = window_share(p, w->nr);
+	struct zeros zeros;
+	enum ahead had;
+
+	zeros.nr = 0;
+	zeros.left = w->stride == 1 || w->stride == -1 ? zeros_ahead(p) : 0;
+	for (i = 0; i < w->nr && left; i++) {
+		had = ahead_one(lane, w->first + (u64)(i * w->stride), &zeros,
+				i == 0 ? TM_FRAME_MARKER : 0);
+		if (had == AHEAD_ENDS)
+			break;
+		left -= had == AHEAD_TAKES;
+	}
+	zeros_map(lane, &zeros);
+	return i;
+}
+
+/*
+ * What is still in local memory of the first @nr blocks of a window, unmapped
+ * early for its second chance, is about to be used; but for the marker.
+ */
+static void rescue_window(struct tm_lane *lane, const struct tm_window *w,
+			  u32 nr)
+{
+	u64 block = w->stride == 1 ? w->first + 1 : w->first - (nr - 1);
+	struct tm_ref first;
+	u32 part;
+
+	for (nr--; nr; nr -= part, block += part) {
+		part = TM_RUN_BLOCKS - (u32)(block % TM_RUN_BLOCKS);
+		if (part > nr)
+			part = nr;
+		first = tm_ref_find(lane->pager, block);
+		tm_run_rescue(lane, &first, part, part);
+	}
+}
+
+void tm_read_ahead(struct tm_lane *lane, u64 block, enum tm_found found)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_zone *zone =
 		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
 	struct tm_window w;
-	struct zeros zeros;
-	u32 i, nr, shift = 0, probe = 0;
-	bool more;
+	u32 nr, shift = 0, probe = 0;
+	bool more, missed = found == TM_FOUND_NEW || found == TM_FOUND_REMOTE;
 
-	if (p->around_max && !fresh)
+	if (p->around_max && found != TM_FOUND_NEW)
 		shift = around_learn(p, block, &probe);
 	tm_lock_acquire(&zone->lock);
 	more = tm_prefetch_fault(&zone->prefetch, block, shift, missed, &w);
 	tm_lock_release(&zone->lock);
-	if (shift && !w.stream)
+	/* what a stream has passed may be used again in no order */
+	if (shift && (!w.stream || (!more && found == TM_FOUND_AGAIN)))
 		have_around(lane, block, shift, probe);
 	if (!more)
 		return;
 	if ((u64)w.nr << p->config.block_shift >= DEMAND_ALONE_BYTES)
 		tm_fetch_flush(lane);
-	/* a first pass over new memory shall not fault on every block */
-	zeros.nr = 0;
-	zeros.left = w.stride == 1 || w.stride == -1 ? zeros_ahead(p) : 0;
-	nr = window_share(p, w.nr);
-	for (i = 0; i < nr; i++)
-		if (!ahead_one(lane, w.first + (u64)(i * w.stride), &zeros,
-			       i == 0 ? TM_FRAME_MARKER : 0))
-			break;
-	zeros_map(lane, &zeros);
-	if (i == w.nr)
+	nr = have_window(lane, &w);
+	if (nr > 1 && p->config.can_cache && (w.stride == 1 || w.stride == -1))
+		rescue_window(lane, &w, nr);
+	if (nr == w.nr)
 		return;
 	lane->scarce = true;
 	tm_lock_acquire(&zone->lock);
-	tm_prefetch_trim(&w, i);
+	tm_prefetch_trim(&w, nr);
 	tm_lock_release(&zone->lock);
 }

@@ -405,7 +405,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	struct tm_pager *p = lane->pager;
 	enum tm_fault_result result;
 	struct tm_block *e;
-	bool missed = false, fresh = false;
+	enum tm_found found = TM_FOUND_AHEAD;
 	struct tm_ref b;
 	int err;
 
@@ -420,12 +420,13 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	switch (e->state) {
 	case TM_ABSENT:
 	case TM_REMOTE:
-		missed = true;
-		fresh = e->state == TM_ABSENT;
-		if (fresh)
+		if (e->state == TM_ABSENT) {
+			found = TM_FOUND_NEW;
 			tm_stats_add(lane->stats, faults_zero, 1);
-		else
+		} else {
+			found = TM_FOUND_REMOTE;
 			tm_stats_add(lane->stats, faults_remote, 1);
+		}
 		if (e->flags & TM_BLOCK_WAITING) {
 			tm_lock_release(&b.shard->lock);
 			result = TM_FAULT_PENDING;
@@ -434,6 +435,8 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		}
 		break;
 	case TM_CACHED:
+		if (!(tm_ref_frame(p, &b)->flags & TM_FRAME_AHEAD))
+			found = TM_FOUND_AGAIN;
 		tm_stats_add(lane->stats, faults_cached, 1);
 		p->config.replace->remove(&b.shard->replace, e->frame);
 		e->flags |= TM_BLOCK_WANTED;
@@ -463,7 +466,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		break;
 	}
 	if (!tm_load_relaxed(&p->waiting))
-		tm_read_ahead(lane, block, missed, fresh);
+		tm_read_ahead(lane, block, found);
 	return result;
 }
 

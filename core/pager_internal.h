@@ -280,12 +280,16 @@ void tm_queue_expire(struct tm_lane *lane, u64 ns);
 
 /* pager_ahead.c */
 
-/**
- * tm_read_ahead() - have ready what is needed next after a fault on @block
- * @missed: it was neither here nor on its way
- * @fresh: nor ever before
- */
-void tm_read_ahead(struct tm_lane *lane, u64 block, bool missed, bool fresh);
+/* Where a fault found its block. */
+enum tm_found {
+	TM_FOUND_NEW,	 /* nowhere: it was never used */
+	TM_FOUND_REMOTE, /* on its server only */
+	TM_FOUND_AHEAD,	 /* on its way, or read ahead */
+	TM_FOUND_AGAIN,	 /* here, unmapped for its second chance */
+};
+
+/** tm_read_ahead() - have ready what is needed next after a fault on @block */
+void tm_read_ahead(struct tm_lane *lane, u64 block, enum tm_found found);
 
 /** tm_probe_ended() - the block that was left unmapped was used, or was not */
 void tm_probe_ended(struct tm_pager *p, u64 block, bool used);

@@ -11,17 +11,18 @@ static s64 distance(s64 d)
 	return d < 0 ? -d : d;
 }
 
-void tm_prefetch_init(struct tm_prefetch *p, u32 max)
+void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max)
 {
 	memset(p, 0, sizeof(*p));
+	p->least = least;
 	p->max = max;
 }
 
-static u32 window_next(u32 size, u32 max)
+static u32 window_next(const struct tm_prefetch *p, u32 size)
 {
-	u32 next = !size ? 2 : size < max / 16 ? size * 4 : size * 2;
+	u32 next = !size ? p->least : size < p->max / 16 ? size * 4 : size * 2;
 
-	return next < max ? next : max;
+	return next < p->max ? next : p->max;
 }
 
 static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
@@ -30,7 +31,7 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 	s->used = p->clock;
 	s->prev = s->size + 1;
 	s->start = first;
-	s->want = window_next(s->want, p->max);
+	s->want = window_next(p, s->want);
 	s->size = s->want;
 
 	w->first = first;
@@ -94,7 +95,7 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 			if (!missed)
 				return false;
 			/* what was read ahead is gone again: begin anew */
-			if (s->want > window_next(0, p->max)) {
+			if (s->want > window_next(p, 0)) {
 				s->want = 0;
 				return window_set(p, s, block + (u64)s->stride,
 						  w);

@@ -35,6 +35,7 @@ struct tm_stream {
 struct tm_prefetch {
 	struct tm_stream stream[TM_STREAMS];
 	u64 clock;
+	u32 least;
 	u32 max;
 };
 
@@ -53,8 +54,12 @@ struct tm_window {
 	struct tm_stream *stream;
 };
 
-/** tm_prefetch_init() - @max: blocks in a window at most, 0 for no prefetch */
-void tm_prefetch_init(struct tm_prefetch *p, u32 max);
+/**
+ * tm_prefetch_init() - no streams yet
+ * @least: blocks in a stream's first window
+ * @max: blocks in a window at most, 0 for no prefetch
+ */
+void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max);
 
 /**
  * tm_prefetch_fault() - @block faulted

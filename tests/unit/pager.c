@@ -393,7 +393,7 @@ static void few_new_blocks_at_once(void **state)
 		if (usage(w).used_frames - before > most)
 			most = usage(w).used_frames - before;
 	}
-	assert_in_range(most, 32, TM_RUN_BLOCKS + 1);
+	assert_in_range(most, 32, 257);
 	assert_true(STAT(faults) < 1000 / 8);
 	w_destroy(w);
 }
