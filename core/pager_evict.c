@@ -248,9 +248,9 @@ static u32 victims_unmapped(struct tm_lane *lane, const struct tm_victims *v,
 		if (fate == FATE_LEAVES)
 			gone += tm_run_leave(lane, &b, n, no_slot);
 		else
-			tm_run_rest(lane, &b, n,
-				    fate == FATE_PINNED ? TM_HELD_MAPPED
-							: TM_HELD_BYTES);
+			tm_run_settle(lane, &b, n,
+				      fate == FATE_PINNED ? TM_HELD_MAPPED
+							  : TM_HELD_BYTES);
 	}
 	return gone;
 }
@@ -271,7 +271,7 @@ static u32 victims_leave(struct tm_lane *lane, const struct tm_victims *v,
 	while (i + nr < v->nr && (v->accessed[i + nr] > 0) == used)
 		nr++;
 	if (used) {
-		tm_run_rest(lane, &b, nr, TM_HELD_MAPPED);
+		tm_run_settle(lane, &b, nr, TM_HELD_MAPPED);
 		return nr;
 	}
 	if (nr > 1 && p->ops->unmap_run)

@@ -306,13 +306,14 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 		const u32 *frame, u32 nr, unsigned int flags);
 
 /**
- * tm_run_rest() - tm_block_settle() for neighbours that are in their frames
- * @held: TM_HELD_MAPPED, or TM_HELD_BYTES where they are not to be mapped
+ * tm_run_settle() - tm_block_settle() for neighbours that all hold the same
+ * @held: TM_HELD_MAPPED; TM_HELD_BYTES where they are not to be mapped;
+ *	TM_HELD_NOTHING
  *
- * Those of which nobody wants anything else rest at once.
+ * Those of which nobody wants anything else are done under one lock.
  */
-void tm_run_rest(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
-		 enum tm_held held);
+void tm_run_settle(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		   enum tm_held held);
 
 /**
  * tm_run_evict() - tm_block_settle() for neighbours whose bytes are elsewhere,

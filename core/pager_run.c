@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
- * The pager's runs: neighbours that are mapped with one call, after they were
- * fetched together or because one of them is used again. Lock order: see
+ * The pager's runs: neighbours that come, stay and go together. What they have
+ * in common is done for all with one call, or under one lock. Lock order: see
  * pager_internal.h.
  */
 #include "core/pager_internal.h"
@@ -13,47 +13,70 @@ static bool is_plain(struct tm_pager *p, const struct tm_ref *b)
 	       !(tm_ref_frame(p, b)->flags & (TM_FRAME_FAULT | TM_FRAME_PROBE));
 }
 
+/* What has just been done to a run: set in each frame before it settles. */
+struct done {
+	u64 mapped_ns;
+	u8 flags;
+};
+
 /*
- * Neighbours stay in their frames; @mapped_ns and @set, unless 0: they have
- * just been mapped.
+ * A block of a run settles where nobody wants anything else of it; its frame is
+ * put in @freed if it has none then. Returns false where it is for
+ * tm_block_settle(). Shard locked.
  */
-static void run_rest(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
-		     enum tm_held held, u8 set, u64 mapped_ns)
+static bool settle_plain(struct tm_lane *lane, const struct tm_ref *b,
+			 enum tm_held held, u32 *freed, u32 *nr_freed)
 {
-	bool mapped = held == TM_HELD_MAPPED;
 	struct tm_pager *p = lane->pager;
-	u32 i, used = 0;
-	bool plain;
+	bool ahead = tm_ref_frame(p, b)->flags & TM_FRAME_AHEAD;
 
-	for (i = 0; i < nr;) {
-		tm_lock_acquire(&first->shard->lock);
-		do {
-			struct tm_ref b = tm_ref_neighbour(first, i++);
-			struct tm_frame *f = tm_ref_frame(p, &b);
-
-			f->flags |= set;
-			if (mapped_ns)
-				f->mapped_ns = f->flags & TM_FRAME_FAULT
-						       ? mapped_ns
-						       : 0;
-			plain = is_plain(p, &b);
-			if (!plain) {
-				tm_block_settle(lane, &b, held, 0);
-				break;
-			}
-			used += mapped && f->flags & TM_FRAME_AHEAD;
-			tm_block_rest(p, &b, mapped ? TM_RESIDENT : TM_CACHED);
-		} while (i < nr);
-		if (plain)
-			tm_lock_release(&first->shard->lock);
+	if (!is_plain(p, b))
+		return false;
+	if (held == TM_HELD_NOTHING) {
+		freed[(*nr_freed)++] = b->e->frame;
+		tm_block_vacate(b);
+		return true;
 	}
-	tm_stats_add(lane->stats, prefetch_used, used);
+	if (held == TM_HELD_MAPPED && ahead)
+		tm_stats_add(lane->stats, prefetch_used, 1);
+	tm_block_rest(p, b, held == TM_HELD_MAPPED ? TM_RESIDENT : TM_CACHED);
+	return true;
 }
 
-void tm_run_rest(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
-		 enum tm_held held)
+/* As tm_run_settle(), and before that @done, unless NULL. */
+static void run_settle(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		       enum tm_held held, const struct done *done)
 {
-	run_rest(lane, first, nr, held, 0, 0);
+	struct tm_pager *p = lane->pager;
+	u32 freed[TM_RUN_BLOCKS], i, nr_freed = 0;
+	bool locked = false;
+
+	for (i = 0; i < nr; i++) {
+		struct tm_ref b = tm_ref_neighbour(first, i);
+		struct tm_frame *f;
+
+		if (!locked)
+			tm_lock_acquire(&b.shard->lock);
+		f = tm_ref_frame(p, &b);
+		if (done) {
+			f->flags |= done->flags;
+			f->mapped_ns =
+				f->flags & TM_FRAME_FAULT ? done->mapped_ns : 0;
+		}
+		locked = settle_plain(lane, &b, held, freed, &nr_freed);
+		if (!locked)
+			tm_block_settle(lane, &b, held, 0);
+	}
+	if (locked)
+		tm_lock_release(&first->shard->lock);
+	if (nr_freed)
+		tm_lane_frames_put(lane, freed, nr_freed);
+}
+
+void tm_run_settle(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		   enum tm_held held)
+{
+	run_settle(lane, first, nr, held, NULL);
 }
 
 void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
@@ -61,14 +84,15 @@ void tm_run_map(struct tm_lane *lane, const struct tm_ref *first,
 {
 	struct tm_pager *p = lane->pager;
 	bool zero = flags & TM_MAP_ZERO;
-	u32 i, done;
+	struct done done = {.flags = zero ? TM_FRAME_ZERO : 0};
+	u32 i, mapped;
 
-	done = p->ops->map_run ? p->ops->map_run(p->ctx, lane, first->block,
-						 frame, nr, flags)
-			       : 0;
-	run_rest(lane, first, done, TM_HELD_MAPPED, zero ? TM_FRAME_ZERO : 0,
-		 p->ops->now(p->ctx));
-	for (i = done; i < nr; i++) {
+	mapped = p->ops->map_run ? p->ops->map_run(p->ctx, lane, first->block,
+						   frame, nr, flags)
+				 : 0;
+	done.mapped_ns = p->ops->now(p->ctx);
+	run_settle(lane, first, mapped, TM_HELD_MAPPED, &done);
+	for (i = mapped; i < nr; i++) {
 		struct tm_ref b = tm_ref_neighbour(first, i);
 
 		tm_lock_acquire(&b.shard->lock);
@@ -83,7 +107,7 @@ static u32 run_drop(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_ref b = *first;
-	u32 i, plain;
+	u32 i, plain, unused = 0;
 
 	tm_lock_acquire(&first->shard->lock);
 	for (plain = 0; plain < nr && is_plain(p, &b);
@@ -94,38 +118,15 @@ static u32 run_drop(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 		b = tm_ref_neighbour(first, i);
 		p->ops->drop(p->ctx, lane, b.block, b.e->frame);
 	}
-	return plain;
-}
-
-/* They were dropped: their frames are free, unless they are wanted again. */
-static void run_vacate(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
-{
-	struct tm_pager *p = lane->pager;
-	u32 frame[TM_RUN_BLOCKS], i, gone = 0, unused = 0;
-	bool plain;
-
-	for (i = 0; i < nr;) {
-		tm_lock_acquire(&first->shard->lock);
-		do {
-			struct tm_ref b = tm_ref_neighbour(first, i++);
-			struct tm_frame *f = tm_ref_frame(p, &b);
-
-			unused += !!(f->flags & TM_FRAME_AHEAD);
-			f->flags &= TM_FRAME_FAULT;
-			plain = is_plain(p, &b);
-			if (!plain) {
-				tm_block_settle(lane, &b, TM_HELD_NOTHING, 0);
-				break;
-			}
-			frame[gone++] = b.e->frame;
-			tm_block_vacate(&b);
-		} while (i < nr);
-		if (plain)
-			tm_lock_release(&first->shard->lock);
+	tm_lock_acquire(&first->shard->lock);
+	for (i = 0; i < plain; i++) {
+		b = tm_ref_neighbour(first, i);
+		unused += !!(tm_ref_frame(p, &b)->flags & TM_FRAME_AHEAD);
+		tm_ref_frame(p, &b)->flags &= TM_FRAME_FAULT;
 	}
+	tm_lock_release(&first->shard->lock);
 	tm_stats_add(lane->stats, prefetch_dropped, unused);
-	if (gone)
-		tm_lane_frames_put(lane, frame, gone);
+	return plain;
 }
 
 u32 tm_run_evict(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
@@ -138,7 +139,7 @@ u32 tm_run_evict(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 		b = tm_ref_neighbour(first, i);
 		n = run_drop(lane, &b, nr - i);
 		if (n) {
-			run_vacate(lane, &b, n);
+			tm_run_settle(lane, &b, n, TM_HELD_NOTHING);
 			gone += n;
 			continue;
 		}
@@ -190,33 +191,46 @@ u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 	return run;
 }
 
+/* It is here, and not because it was read ahead; shard locked. */
+static bool is_rescued(struct tm_pager *p, const struct tm_ref *b, bool probe)
+{
+	struct tm_frame *f;
+
+	if (b->e->state != TM_CACHED)
+		return false;
+	f = tm_ref_frame(p, b);
+	if (f->flags & TM_FRAME_AHEAD)
+		return false;
+	if (probe)
+		f->flags |= TM_FRAME_PROBE;
+	return !probe;
+}
+
 void tm_run_rescue(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
 		   u32 probe)
 {
 	struct tm_pager *p = lane->pager;
-	u32 frame[TM_RUN_BLOCKS], i, run;
-	struct tm_ref b;
+	u32 frame[TM_RUN_BLOCKS], i = 0, run;
+	struct tm_ref b, begin;
 
-	for (i = 0; i < nr; i += run + 1) {
+	while (i < nr) {
 		run = 0;
 		tm_lock_acquire(&first->shard->lock);
-		for (b = tm_ref_neighbour(first, i);
-		     i + run < nr && b.e->state == TM_CACHED;
-		     b = tm_ref_neighbour(&b, 1)) {
-			/* read ahead, and not asked for yet */
-			if (tm_ref_frame(p, &b)->flags & TM_FRAME_AHEAD)
-				break;
-			if (i + run == probe) {
-				tm_ref_frame(p, &b)->flags |= TM_FRAME_PROBE;
-				break;
+		for (; i < nr; i++) {
+			b = tm_ref_neighbour(first, i);
+			if (!is_rescued(p, &b, i == probe)) {
+				if (run)
+					break;
+				continue;
 			}
+			if (!run)
+				begin = b;
 			p->config.replace->remove(&b.shard->replace,
 						  b.e->frame);
 			run_add(&b, frame, &run);
 		}
 		tm_lock_release(&first->shard->lock);
-		b = tm_ref_neighbour(first, i);
 		if (run)
-			tm_run_map(lane, &b, frame, run, 0);
+			tm_run_map(lane, &begin, frame, run, 0);
 	}
 }

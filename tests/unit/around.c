@@ -94,8 +94,7 @@ static void probes_are_spread(void **state)
 		assert_true(seen[i] && seen[i] < 100);
 }
 
-/* A probe costs a fault: of four blocks one in four times, of two one in eight.
- */
+/* A probe costs a fault: four blocks have one in four times, two in eight. */
 static void few_probes_in_small_units(void **state)
 {
 	struct tm_around a;

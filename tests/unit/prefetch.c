@@ -161,8 +161,7 @@ static void strides_beyond_a_unit(void **state)
 	assert_int_equal(w.stride, 1);
 }
 
-/* A pass in order faults on the first of each unit, perhaps on a probe within.
- */
+/* A pass in order faults on the first of each unit, and perhaps on a probe. */
 static void units_in_order(void **state)
 {
 	struct tm_prefetch p;
