@@ -231,6 +231,57 @@ static void used_again_together(void **state)
 	assert_true(faults_again(in_order) < 800);
 }
 
+/* In its frame, but taken from the program for its second chance. */
+static bool is_spared(struct world *w, u64 block)
+{
+	return !mapped(w, block) &&
+	       w->owner[w->view[block].frame] == (u32)block + 1;
+}
+
+static u32 spared(struct world *w, u64 first, u32 nr)
+{
+	u32 i, n = 0;
+
+	for (i = 0; i < nr; i++)
+		n += is_spared(w, first + i);
+	return n;
+}
+
+/* All of a unit is here: it is mapped again, but for the probe. */
+static void probes_stay_unmapped(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	u64 block, k, units = 0, probes = 0;
+	struct world *w;
+
+	c.nr_frames = 1024;
+	c.around_blocks = 4;
+	c.replace = &tm_replace_lru;
+	w = w_create(c);
+	fill(w, 0, 1024);
+	for (block = 0; block < 1024; block += 4) {
+		if (spared(w, block, 4) < 4)
+			continue;
+		units++;
+		assert_int_equal(fault(w, block, false), TM_FAULT_DONE);
+		assert_true(mapped(w, block));
+		assert_true(spared(w, block, 4) <= 1);
+		for (k = 1; k < 4; k++) {
+			if (!is_spared(w, block + k))
+				continue;
+			probes++;
+			/* a fault that costs no transfer */
+			assert_int_equal(fault(w, block + k, false),
+					 TM_FAULT_DONE);
+			assert_true(mapped(w, block + k));
+		}
+	}
+	/* one in four times, where it was not what faulted */
+	assert_in_range(probes, 1, units / 2);
+	assert_int_equal(STAT(fetched_blocks), 0);
+	w_destroy(w);
+}
+
 static void without_a_cache_nothing_comes(void **state)
 {
 	struct world *w = paged(8, false);
@@ -254,6 +305,7 @@ int main(void)
 		cmocka_unit_test(groups_come_together),
 		cmocka_unit_test(single_blocks_stay_single),
 		cmocka_unit_test(used_again_together),
+		cmocka_unit_test(probes_stay_unmapped),
 		cmocka_unit_test(without_a_cache_nothing_comes),
 	};
 
