@@ -153,6 +153,27 @@ static void streams_go_in_runs(void **state)
 	check(w);
 }
 
+/* What was read ahead is used, or is dropped: markers, where a stream ends. */
+static void read_ahead_is_accounted_for(void **state)
+{
+	struct world *w = streaming(&tm_replace_lru);
+	u64 i;
+
+	for (i = 0; i < 256; i += 64) {
+		get(w, i);
+		get(w, i + 1);
+		get(w, i + 2);
+	}
+	fill(w, 2048, 256);
+	for (i = 0; i < 256; i++)
+		assert_false(mapped(w, i));
+	assert_true(STAT(prefetch_used) > 0);
+	assert_true(STAT(prefetch_dropped) > 0);
+	assert_int_equal(STAT(prefetch_used) + STAT(prefetch_dropped),
+			 STAT(prefetched));
+	check(w);
+}
+
 /*
  * What the program used in between does not keep neighbours apart, neither on
  * their way out nor on the server.
@@ -387,6 +408,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
+		cmocka_unit_test(read_ahead_is_accounted_for),
 		cmocka_unit_test(interleaved_streams_leave_apart),
 		cmocka_unit_test(busy_lane_reads_ahead),
 		cmocka_unit_test(faults_within_runs),
