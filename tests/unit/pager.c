@@ -232,6 +232,33 @@ static void rescued_while_stored(void **state)
 	}
 }
 
+/* A copy of other bytes than those that were last looked at. */
+static void no_fingerprint_of_the_copy(void **state)
+{
+	struct world *w = evicting(w_defaults());
+	u64 i, value = 1000;
+
+	w_drain(w, 0);
+	/* stored with a fingerprint; now the answer says that it changed */
+	assert_int_equal(get(w, 0), 1000);
+	w->exact_unmap = true;
+	put(w, 0, 5);
+	for (i = 200; mapped(w, 0); i++) {
+		w_end_kind(w, 0, W_STORE, 0);
+		w->now += 1000000;
+		fault(w, i, false);
+	}
+	assert_int_equal(fault(w, 0, true), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_STORE, 0);
+	assert_true(mapped(w, 0));
+	w->exact_unmap = false;
+	assert_true(w_access(w, 0, true, &value));
+	w_drain(w, 0);
+	push_out(w, 0);
+	assert_int_equal(get(w, 0), 1000);
+	w_destroy(w);
+}
+
 static void lru_second_chance_without_io(void **state)
 {
 	struct tm_pager_config c = w_defaults();
@@ -486,6 +513,7 @@ int main(void)
 		cmocka_unit_test(fault_waits_for_a_frame),
 		cmocka_unit_test(two_faults_on_a_waiting_block),
 		cmocka_unit_test(rescued_while_stored),
+		cmocka_unit_test(no_fingerprint_of_the_copy),
 		cmocka_unit_test(lru_second_chance_without_io),
 		cmocka_unit_test(lru_with_accessed_bits),
 		cmocka_unit_test(fifo_is_in_order),
