@@ -248,28 +248,32 @@ static void full_servers_and_zeros(void **state)
 	w_destroy(w);
 }
 
+/* All of the server's memory changes; the second time it is as before. */
+static void damage(struct world *w)
+{
+	u64 i;
+
+	for (i = 0; i < w->server[0].given; i += 512)
+		w->server[0].mem[i] ^= 1;
+}
+
 static void damaged_once_and_twice(void **state)
 {
 	struct world *w = w_create(w_defaults());
-	u64 i;
 
 	fill(w, 0, 40);
-	/* all of the server's memory changes under way */
 	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
-	for (i = 0; i < w->server[0].given; i += 512)
-		w->server[0].mem[i] ^= 1;
+	damage(w);
 	w_end(w, 0, 0, 0);
 	assert_int_equal(STAT(checksum_errors), 1);
 	assert_int_equal(STAT(refetched), 1);
 	assert_false(mapped(w, 0));
-	for (i = 0; i < w->server[0].given; i += 512)
-		w->server[0].mem[i] ^= 1;
+	damage(w);
 	w_drain(w, 0);
 	assert_true(mapped(w, 0));
 	assert_int_equal(get(w, 0), 1000);
 
-	for (i = 0; i < w->server[0].given; i += 512)
-		w->server[0].mem[i] ^= 1;
+	damage(w);
 	assert_int_equal(fault(w, 1, false), TM_FAULT_PENDING);
 	w_drain(w, 0);
 	assert_true(w_failed(w, 1));
@@ -281,6 +285,38 @@ static void damaged_once_and_twice(void **state)
 	w->last_error = 0;
 	assert_int_equal(fault(w, 1, false), TM_FAULT_DONE);
 	assert_int_equal(w->last_error, -EBADMSG);
+	w_destroy(w);
+}
+
+/* What came damaged counts for nothing, and its copy is not like that. */
+static void damaged_is_not_looked_at(void **state)
+{
+	struct world *w = w_create(w_defaults());
+	u64 i, fetched, stored;
+
+	/* stored without a fingerprint: the fetch makes it */
+	w->exact_unmap = true;
+	fill(w, 0, 40);
+	for (i = 200; i < 240; i++)
+		get(w, i);
+	w->exact_unmap = false;
+	fetched = STAT(fetched_blocks);
+	stored = STAT(stored_blocks);
+	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
+	damage(w);
+	w_end_kind(w, 0, W_FETCH, 0);
+	assert_int_equal(STAT(checksum_errors), 1);
+	assert_int_equal(STAT(fetched_blocks), fetched);
+	damage(w);
+	w_end_kind(w, 0, W_FETCH, 0);
+	assert_int_equal(STAT(fetched_blocks), fetched + 1);
+	assert_int_equal(get(w, 0), 1000);
+	/* it did not change: it leaves without being sent */
+	for (i = 240; i < 280; i++)
+		get(w, i);
+	assert_false(mapped(w, 0));
+	assert_int_equal(STAT(stored_blocks), stored);
+	assert_int_equal(get(w, 0), 1000);
 	w_destroy(w);
 }
 
@@ -511,6 +547,7 @@ int main(void)
 		cmocka_unit_test(full_servers_still_take_their_own),
 		cmocka_unit_test(full_servers_and_zeros),
 		cmocka_unit_test(damaged_once_and_twice),
+		cmocka_unit_test(damaged_is_not_looked_at),
 		cmocka_unit_test(refused_once_and_twice),
 		cmocka_unit_test(stale_and_misdirected),
 		cmocka_unit_test(pinned_stays),
