@@ -174,6 +174,34 @@ static void read_ahead_is_accounted_for(void **state)
 	check(w);
 }
 
+/* Of a run only what a fault waits for is kept until it was accessed. */
+static void only_the_fault_is_fresh(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	struct world *w;
+	int i;
+
+	c.nr_frames = 64;
+	c.around_blocks = 4;
+	w = w_create(c);
+	fill(w, 0, 100);
+	w->now += 1000000;
+	/* the first fault has no probe */
+	assert_int_equal(fault(w, 0, false), TM_FAULT_PENDING);
+	w_end_kind(w, 0, W_FETCH, 0);
+	for (i = 0; i < 4; i++)
+		assert_true(mapped(w, i));
+	tm_pager_limit_set(w->pager, 4);
+	for (i = 0; i < 20; i++) {
+		tm_pager_balance(w_lane(w, 0));
+		w_end_kind(w, 0, W_STORE, 0);
+	}
+	assert_true(usage(w).used_frames < 4);
+	assert_true(mapped(w, 0));
+	assert_false(mapped(w, 1));
+	w_destroy(w);
+}
+
 /*
  * What the program used in between does not keep neighbours apart, neither on
  * their way out nor on the server.
@@ -409,6 +437,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
 		cmocka_unit_test(read_ahead_is_accounted_for),
+		cmocka_unit_test(only_the_fault_is_fresh),
 		cmocka_unit_test(interleaved_streams_leave_apart),
 		cmocka_unit_test(busy_lane_reads_ahead),
 		cmocka_unit_test(faults_within_runs),
