@@ -79,6 +79,24 @@ static void unused_neighbours_halve_it(void **state)
 	assert_int_equal(a.shift, 0);
 }
 
+/* And for nothing else: it does not make growing any nearer. */
+static void a_yes_makes_up_for_a_no(void **state)
+{
+	struct tm_around a;
+	u32 i;
+
+	tm_around_init(&a, 2);
+	for (i = 0; i < 3; i++)
+		tm_around_judge(&a, false);
+	for (i = 0; i < 6; i++)
+		tm_around_judge(&a, true);
+	for (i = 0; i < 3; i++)
+		tm_around_judge(&a, false);
+	assert_int_equal(a.shift, 2);
+	tm_around_judge(&a, false);
+	assert_int_equal(a.shift, 1);
+}
+
 static void probes_are_spread(void **state)
 {
 	struct tm_around a;
@@ -247,19 +265,30 @@ static u32 spared(struct world *w, u64 first, u32 nr)
 	return n;
 }
 
-/* All of a unit is here: it is mapped again, but for the probe. */
-static void probes_stay_unmapped(void **state)
+/* More blocks than frames: some went out, and many are spared. */
+static struct world *sparing(u32 prefetch_blocks, u32 around_blocks)
 {
 	struct tm_pager_config c = w_defaults();
-	u64 block, k, units = 0, probes = 0;
 	struct world *w;
 
 	c.nr_frames = 1024;
-	c.around_blocks = 4;
+	c.prefetch_blocks = prefetch_blocks;
+	c.around_blocks = around_blocks;
 	c.replace = &tm_replace_lru;
 	w = w_create(c);
-	fill(w, 0, 1024);
-	for (block = 0; block < 1024; block += 4) {
+	fill(w, 0, 1280);
+	return w;
+}
+
+/*
+ * Use what is here of units: all of them is mapped again but for the probes,
+ * of which there is one in four times, unless it is what faulted. Returns them.
+ */
+static u64 probes_of_spared(struct world *w, bool use)
+{
+	u64 block, k, units = 0, probes = 0;
+
+	for (block = 0; block < 1280; block += 4) {
 		if (spared(w, block, 4) < 4)
 			continue;
 		units++;
@@ -270,15 +299,123 @@ static void probes_stay_unmapped(void **state)
 			if (!is_spared(w, block + k))
 				continue;
 			probes++;
-			/* a fault that costs no transfer */
-			assert_int_equal(fault(w, block + k, false),
-					 TM_FAULT_DONE);
-			assert_true(mapped(w, block + k));
+			if (use)
+				assert_int_equal(fault(w, block + k, false),
+						 TM_FAULT_DONE);
+			assert_int_equal(mapped(w, block + k), use);
 		}
 	}
-	/* one in four times, where it was not what faulted */
 	assert_in_range(probes, 1, units / 2);
 	assert_int_equal(STAT(fetched_blocks), 0);
+	return probes;
+}
+
+static void spared_units_have_probes(void **state)
+{
+	struct world *w;
+	u64 ahead;
+	int use;
+
+	for (use = 0; use < 2; use++) {
+		w = sparing(0, 4);
+		/* so many that go unused halve the unit */
+		assert_true(probes_of_spared(w, use) >= 8);
+		fill(w, 2048, 1024);
+		ahead = STAT(prefetched);
+		assert_int_equal(fault(w, 64, false), TM_FAULT_PENDING);
+		ahead = STAT(prefetched) - ahead;
+		assert_in_range(ahead, use ? 3 : 0, use ? 3 : 1);
+		w_drain(w, 0);
+		w_destroy(w);
+	}
+}
+
+/* The one block of four that came, but not to be mapped; 4 if there is none. */
+static u64 probe_among(struct world *w, u64 first)
+{
+	u64 i;
+
+	for (i = 0; i < 4 && mapped(w, first + i); i++)
+		;
+	return i;
+}
+
+/* Of every three probes two are used, and the unit stays as large. */
+static void used_probes_keep_units(void **state)
+{
+	struct world *w = paged(4, true);
+	u64 i, unit, k, ahead, probes = 0;
+
+	for (i = 0; i < 256; i++) {
+		/* none has its buddy among them */
+		unit = i % 64 * 8;
+		ahead = STAT(prefetched);
+		get(w, unit);
+		assert_int_equal(STAT(prefetched) - ahead, 3);
+		k = probe_among(w, unit);
+		if (k < 4 && probes++ % 3)
+			get(w, unit + k);
+	}
+	assert_true(probes > 3 * 8);
+	w_destroy(w);
+}
+
+/* A window that comes by is no use of them. */
+static void windows_leave_probes(void **state)
+{
+	static const u64 unit[] = {8, 32, 48, 88, 120, 160, 216, 240};
+	struct world *w = sparing(8, 4);
+	u64 i, k;
+
+	for (i = 0, k = 4; k > 2; i++) {
+		assert_true(i < sizeof(unit) / sizeof(unit[0]));
+		get(w, unit[i]);
+		k = probe_among(w, unit[i]);
+	}
+	i = unit[i - 1];
+	/* new ones, downwards: the window begins at the unit's last */
+	tm_pager_discard(w_lane(w, 0), i + 4, 2);
+	get(w, i + 5);
+	get(w, i + 4);
+	assert_true(mapped(w, i - 1));
+	assert_false(mapped(w, i + k));
+	w_destroy(w);
+}
+
+/* From 64 KiB on it has a request of its own. */
+static void the_demanded_block_goes_alone(void **state)
+{
+	struct world *w = paged(16, true);
+	u64 i, k, ahead;
+
+	for (i = 0; i < 64; i++)
+		for (k = 0; k < 16; k++)
+			get(w, scattered(i) % 32 * 16 + k * 5 % 16);
+	fill(w, 2048, 128);
+	ahead = STAT(prefetched);
+	assert_int_equal(fault(w, 37, false), TM_FAULT_PENDING);
+	assert_true(STAT(prefetched) - ahead >= 8);
+	assert_int_equal(w->request[0][0].kind, W_FETCH);
+	assert_int_equal(w->request[0][0].io->nr, 1);
+	assert_int_equal(w->request[0][0].io->seg[0].block, 37);
+	assert_true(w_pending(w, 0, W_FETCH) > 1);
+	w_drain(w, 0);
+	w_destroy(w);
+}
+
+/* What is here of a window is mapped again, but for the marker. */
+static void markers_stay_unmapped(void **state)
+{
+	struct world *w = sparing(8, 0);
+	u64 block = 0;
+
+	while (spared(w, block, 10) < 10)
+		assert_true(++block < 1280);
+	fault(w, block, false);
+	assert_int_equal(spared(w, block, 10), 9);
+	fault(w, block + 1, false);
+	assert_true(is_spared(w, block + 2));
+	assert_int_equal(spared(w, block, 10), 1);
 	w_destroy(w);
 }
 
@@ -299,13 +436,18 @@ int main(void)
 		cmocka_unit_test(scattered_faults_come_alone),
 		cmocka_unit_test(neighbours_double_it),
 		cmocka_unit_test(unused_neighbours_halve_it),
+		cmocka_unit_test(a_yes_makes_up_for_a_no),
 		cmocka_unit_test(probes_are_spread),
 		cmocka_unit_test(few_probes_in_small_units),
 		cmocka_unit_test(begins_as_told),
 		cmocka_unit_test(groups_come_together),
 		cmocka_unit_test(single_blocks_stay_single),
 		cmocka_unit_test(used_again_together),
-		cmocka_unit_test(probes_stay_unmapped),
+		cmocka_unit_test(spared_units_have_probes),
+		cmocka_unit_test(used_probes_keep_units),
+		cmocka_unit_test(windows_leave_probes),
+		cmocka_unit_test(the_demanded_block_goes_alone),
+		cmocka_unit_test(markers_stay_unmapped),
 		cmocka_unit_test(without_a_cache_nothing_comes),
 	};
 
