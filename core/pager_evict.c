@@ -350,10 +350,12 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		 * Full servers still take blocks that have a slot. But if there
 		 * will be more room soon, wait for it.
 		 */
-		if (no_slot == -EAGAIN) {
-			tm_reserve_extents(lane);
+		if (no_slot == -EAGAIN)
 			break;
-		}
+	}
+	if (lane->slots_used) {
+		lane->slots_used = false;
+		tm_reserve_extents(lane);
 	}
 	lane->barren = nr ? 0 : lane->barren + 1;
 	return nr;

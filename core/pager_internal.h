@@ -93,10 +93,11 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
-	u32 barren;  /* calls of tm_evict() in a row that found nothing */
-	u32 served;  /* faults taken from queues: the shards take turns */
-	bool scarce; /* reading ahead found too few frames */
-	bool fresh;  /* a victim was spared because its fault has just ended */
+	bool slots_used; /* and more of them are to be asked for */
+	u32 barren;	 /* calls of tm_evict() in a row that found nothing */
+	u32 served;	 /* faults taken from queues: the shards take turns */
+	bool scarce;	 /* reading ahead found too few frames */
+	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];

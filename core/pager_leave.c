@@ -68,6 +68,7 @@ static bool victim_store(struct tm_lane *lane, const struct tm_ref *b,
 	u32 crc;
 
 	owns = tm_slot_usable(p, e, flags);
+	lane->slots_used |= !owns;
 	if (!owns)
 		*no_slot = tm_place_get(p->place, b->block, &slot);
 	if (!owns && *no_slot) {
