@@ -27,7 +27,7 @@
  */
 #define AHEAD_BYTES (16ull << 20)
 #define AHEAD_SLOTS_MIN 16
-#define AHEAD_SLOTS_MAX 1024
+#define AHEAD_SLOTS_MAX 4096
 
 enum extent_state {
 	EXTENT_ABSENT,

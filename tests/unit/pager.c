@@ -476,9 +476,9 @@ static void extents_come_and_go(void **state)
 
 	c.nr_blocks = 1 << 16;
 	w = w_create(c);
-	fill(w, 0, 3500);
-	assert_true(w->server[0].given >= 3400ull * W_BLOCK);
-	tm_pager_discard(w_lane(w, 0), 0, 3500);
+	fill(w, 0, 12000);
+	assert_true(w->server[0].given >= 11900ull * W_BLOCK);
+	tm_pager_discard(w_lane(w, 0), 0, 12000);
 	w_drain(w, 0);
 	for (int i = 0; i < 100; i++)
 		tm_pager_balance(w_lane(w, 0));

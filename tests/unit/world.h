@@ -346,7 +346,7 @@ static inline struct world *w_create(struct tm_pager_config config)
 		struct w_server *s = &w->server[i];
 
 		pthread_mutex_init(&s->lock, NULL);
-		s->bytes = 64 * W_EXTENT;
+		s->bytes = 256 * W_EXTENT;
 		s->mem = calloc(1, s->bytes);
 	}
 	w->ops = (struct tm_pager_ops){
