@@ -93,6 +93,7 @@ static struct world *streaming(const struct tm_replace_ops *replace)
 	struct tm_pager_config c = w_defaults();
 	struct world *w;
 
+	c.nr_blocks = 16384;
 	c.nr_frames = 128;
 	c.nr_lanes = 2;
 	c.io_depth = 64;
@@ -162,16 +163,19 @@ static void lies_in_order(void **state)
 {
 	struct world *w = streaming(&tm_replace_fifo);
 	u64 i, slot, value, last = 0;
+	int tries;
 
-	for (i = 2048; i < 4048; i++) {
+	for (i = 2048; i < 14048; i++) {
+		tries = 100;
 		for (value = i; !w_access(w, i, true, &value); value = i) {
+			assert_true(tries--);
 			fault(w, i, true);
 			while (w->nr_requests[0])
 				w_end(w, 0, 0, 0);
 			tm_add_return(&w->now, 1000000);
 		}
 	}
-	for (slot = 512; slot < 2048; slot++, last = value) {
+	for (slot = 512; slot < 12000; slot++, last = value) {
 		value = *(u64 *)(w->server[0].mem + slot * W_BLOCK);
 		assert_true(value >= last);
 	}
