@@ -15,6 +15,9 @@
 #define SHARD_FRAMES_MOST 8192
 #define SHARD_BYTES (32u << 20)
 
+/* As much as is read ahead: it lies together on the server then. */
+#define STRETCH_BYTES (4u << 20)
+
 static u32 shards_for(u32 nr_frames, u32 block_shift)
 {
 	u32 each = SHARD_BYTES >> block_shift, nr = 1;
@@ -129,6 +132,9 @@ int tm_pager_create(const struct tm_pager_config *config,
 	if (err)
 		goto err_frames;
 
+	for (i = STRETCH_BYTES >> config->block_shift;
+	     i > 1 || 1u << p->stretch_shift < TM_RUN_BLOCKS; i /= 2)
+		p->stretch_shift++;
 	p->nr_shards = shards_for(config->nr_frames, config->block_shift);
 	for (i = 0; i < p->nr_shards; i++) {
 		tm_lock_init(&p->shard[i].lock);

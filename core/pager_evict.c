@@ -53,6 +53,8 @@ static struct tm_shard *shard_choose(struct tm_lane *lane)
 	struct tm_pager *p = lane->pager;
 	u32 i, nr, largest = 0, most = 0;
 
+	if (lane->goes_on)
+		return lane->goes_on;
 	for (i = 0; i < p->nr_shards; i++) {
 		nr = tm_replace_nr(&p->shard[i].replace);
 		if (nr > most) {
@@ -111,6 +113,18 @@ static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
 	       may_leave(p, b, have_slot);
 }
 
+/* What follows the victims belongs to them, but that they are enough. */
+static bool goes_on(struct tm_pager *p, const struct tm_ref *victim,
+		    const struct tm_victims *v, bool have_slot)
+{
+	struct tm_ref next = {.block = v->first.block + v->nr};
+
+	if (next.block >> p->stretch_shift != victim->block >> p->stretch_shift)
+		return false;
+	next = tm_ref_find(p, next.block);
+	return next.e && joins_victim(p, victim, &next, have_slot);
+}
+
 /*
  * The victim, which is off its list, and around it those of its aligned unit
  * that may as well leave with it, up to @most in all; shard locked. After the
@@ -143,6 +157,7 @@ static void victims_gather(struct tm_pager *p, const struct tm_ref *victim,
 		    !joins_victim(p, victim, &b, have_slot))
 			break;
 	}
+	v->more = goes_on(p, victim, v, have_slot);
 	for (i = 0; i < v->nr; i++) {
 		b = tm_ref_neighbour(&v->first, i);
 		v->frame[i] = b.e->frame;
@@ -298,17 +313,24 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 
 	*tried = 1;
 	*gone = 0;
+	lane->goes_on = NULL;
 	taken = victims_take(p, shard, !*no_slot, most, v);
 	if (taken != EVICT_TAKEN)
 		return taken == EVICT_KEPT;
 	*tried = v->nr;
 	if (!v->mapped) {
 		*gone = tm_run_leave(lane, &v->first, v->nr, no_slot);
-		return true;
+	} else {
+		victims_accessed(lane, v);
+		for (i = 0; i < v->nr;)
+			i += victims_leave(lane, v, i, no_slot, gone);
 	}
-	victims_accessed(lane, v);
-	for (i = 0; i < v->nr;)
-		i += victims_leave(lane, v, i, no_slot, gone);
+	/*
+	 * Not after those that got their second chance: to unmap all of a
+	 * stretch would take along what is used most.
+	 */
+	if (v->more && *gone)
+		lane->goes_on = shard;
 	return true;
 }
 

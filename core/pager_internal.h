@@ -61,6 +61,7 @@ struct tm_victims {
 	struct tm_ref first;
 	u32 nr;
 	bool mapped;
+	bool more; /* of the same stretch, which could not leave with these */
 	u32 frame[TM_RUN_BLOCKS];
 	int accessed[TM_RUN_BLOCKS]; /* as tm_pager_ops.accessed */
 };
@@ -93,11 +94,12 @@ struct tm_lane {
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
-	bool slots_used; /* and more of them are to be asked for */
-	u32 barren;	 /* calls of tm_evict() in a row that found nothing */
-	u32 served;	 /* faults taken from queues: the shards take turns */
-	bool scarce;	 /* reading ahead found too few frames */
-	bool fresh; /* a victim was spared because its fault has just ended */
+	bool slots_used;	  /* and more of them are to be asked for */
+	struct tm_shard *goes_on; /* where the next victim is a neighbour */
+	u32 barren;  /* calls of tm_evict() in a row that found nothing */
+	u32 served;  /* faults taken from queues: the shards take turns */
+	bool scarce; /* reading ahead found too few frames */
+	bool fresh;  /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
@@ -135,12 +137,13 @@ struct tm_pager {
 	struct tm_place *place;
 	struct tm_lane *lane[TM_LANES_MAX];
 	u32 nr_shards;
-	u32 io_blocks; /* in a request */
-	u32 waiting;   /* faults in the shards' queues */
-	u32 reclaim;   /* background eviction is on */
-	u32 refused;   /* a store failed, and no frame was freed since */
-	u32 losses;    /* a server was lost, and its waiting faults not told */
-	u64 stuck_ns;  /* since when a waiting fault has had no prospect */
+	u32 stretch_shift; /* log2 of a stretch's blocks, runs all of them */
+	u32 io_blocks;	   /* in a request */
+	u32 waiting;	   /* faults in the shards' queues */
+	u32 reclaim;	   /* background eviction is on */
+	u32 refused;	   /* a store failed, and no frame was freed since */
+	u32 losses;   /* a server was lost, and its waiting faults not told */
+	u64 stuck_ns; /* since when a waiting fault has had no prospect */
 	u64 lost;
 	u64 remote[TM_SERVERS_MAX];
 	struct tm_zone zone[TM_ZONES];
@@ -149,13 +152,17 @@ struct tm_pager {
 	struct tm_shard shard[TM_SHARDS_MAX];
 };
 
+/*
+ * Blocks of a stretch share a shard, so that they leave one after the other.
+ * Stretches that follow each other are spread evenly: Fibonacci hashing (Knuth,
+ * The Art of Computer Programming, volume 3, section 6.4).
+ */
 static inline struct tm_ref tm_ref(struct tm_pager *p, u64 block,
 				   struct tm_block *e)
 {
-	/* neighbours of a run share a shard, and a leaf of the map */
-	u64 hash = block / TM_RUN_BLOCKS * 0x9e3779b97f4a7c15ULL >> 32;
+	u64 hash = (block >> p->stretch_shift) * 0x9e3779b97f4a7c15ULL >> 32;
 
-	return (struct tm_ref){block, e, &p->shard[hash & (p->nr_shards - 1)]};
+	return (struct tm_ref){block, e, &p->shard[hash * p->nr_shards >> 32]};
 }
 
 static inline struct tm_ref tm_ref_find(struct tm_pager *p, u64 block)

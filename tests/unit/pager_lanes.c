@@ -16,7 +16,7 @@
 /* Few, that all lanes meet on; or as many as make several shards. */
 #define BLOCKS 512
 #define STEPS 8000
-#define BLOCKS_MANY 4608
+#define BLOCKS_MANY 18432
 #define STEPS_MANY 40000
 
 /* What its owner (block modulo lanes) wrote last. */
@@ -194,7 +194,7 @@ static void lru_many_shards(void **state)
 
 	c.nr_blocks = BLOCKS_MANY;
 	c.nr_lanes = 3;
-	c.nr_frames = 4096;
+	c.nr_frames = 16384;
 	c.prefetch_blocks = 8;
 	c.around_blocks = 16;
 	c.replace = &tm_replace_lru;

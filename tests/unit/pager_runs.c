@@ -182,6 +182,32 @@ static void lies_in_order(void **state)
 	check(w);
 }
 
+/*
+ * So it does where local memory has shards, whose victims take turns: a stretch
+ * of 1024 blocks leaves as a whole.
+ */
+static void stretches_lie_together(void **state)
+{
+	struct tm_pager_config c = w_defaults();
+	u64 slot, value, last = 0, slots = 6144, breaks = 0;
+	struct world *w;
+
+	c.nr_blocks = 65536;
+	c.nr_frames = 32768;
+	c.io_depth = 1024;
+	c.io_bytes = 256 * W_BLOCK;
+	c.replace = &tm_replace_lru;
+	w = w_create(c);
+	fill(w, 0, c.nr_frames + slots + c.io_depth);
+	for (slot = 0; slot < slots; slot++, last = value) {
+		value = *(u64 *)(w->server[0].mem + slot * W_BLOCK);
+		assert_true(value);
+		breaks += value != last + 1;
+	}
+	assert_in_range(breaks, slots / 1024, slots / 1024 + 1);
+	w_destroy(w);
+}
+
 /* What was read ahead is used, or is dropped: markers, where a stream ends. */
 static void read_ahead_is_accounted_for(void **state)
 {
@@ -466,6 +492,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(streams_go_in_runs),
 		cmocka_unit_test(lies_in_order),
+		cmocka_unit_test(stretches_lie_together),
 		cmocka_unit_test(read_ahead_is_accounted_for),
 		cmocka_unit_test(only_the_fault_is_fresh),
 		cmocka_unit_test(interleaved_streams_leave_apart),
