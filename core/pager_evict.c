@@ -45,15 +45,16 @@ u32 tm_frames_kept(const struct tm_pager *p)
 #define FRESH_NS 500000
 
 /*
- * Blocks go from the shard that has most, so that shards stay balanced; from
- * the next ones after calls in which nothing there could go.
+ * Neighbours go first. Else blocks go from the shard that has most, so that
+ * shards stay balanced; from the next ones after calls in which nothing there
+ * could go.
  */
 static struct tm_shard *shard_choose(struct tm_lane *lane)
 {
 	struct tm_pager *p = lane->pager;
 	u32 i, nr, largest = 0, most = 0;
 
-	if (lane->goes_on)
+	if (lane->goes_on && tm_replace_nr(&lane->goes_on->replace))
 		return lane->goes_on;
 	for (i = 0; i < p->nr_shards; i++) {
 		nr = tm_replace_nr(&p->shard[i].replace);

@@ -89,17 +89,17 @@ struct tm_lane {
 	struct tm_batch fetch;
 	struct tm_batch store;
 	struct tm_victims victims; /* too large for a kernel's stack */
+	struct tm_shard *goes_on;  /* where what follows them is next */
 
 	/* freed slots in a row, which the server has yet to hear of */
 	struct tm_replica freed;
 	u64 nr_freed;
 	bool frames_freed;
-	bool slots_used;	  /* and more of them are to be asked for */
-	struct tm_shard *goes_on; /* where the next victim is a neighbour */
-	u32 barren;  /* calls of tm_evict() in a row that found nothing */
-	u32 served;  /* faults taken from queues: the shards take turns */
-	bool scarce; /* reading ahead found too few frames */
-	bool fresh;  /* a victim was spared because its fault has just ended */
+	bool slots_used; /* and more of them are to be asked for */
+	u32 barren;	 /* calls of tm_evict() in a row that found nothing */
+	u32 served;	 /* faults taken from queues: the shards take turns */
+	bool scarce;	 /* reading ahead found too few frames */
+	bool fresh; /* a victim was spared because its fault has just ended */
 
 	struct tm_leaf_reserve leaves;
 	struct tm_leafless leafless[TM_LEAFLESS_MAX];
