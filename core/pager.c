@@ -31,6 +31,16 @@ static u32 shards_for(u32 nr_frames, u32 block_shift)
 	return nr;
 }
 
+static u32 stretch_for(u32 block_shift)
+{
+	u32 shift = 0;
+
+	while (1u << shift < TM_RUN_BLOCKS ||
+	       1u << shift < STRETCH_BYTES >> block_shift)
+		shift++;
+	return shift;
+}
+
 static size_t io_table_bytes(u32 io_depth)
 {
 	return (size_t)(io_depth + 1) *
@@ -132,9 +142,7 @@ int tm_pager_create(const struct tm_pager_config *config,
 	if (err)
 		goto err_frames;
 
-	for (i = STRETCH_BYTES >> config->block_shift;
-	     i > 1 || 1u << p->stretch_shift < TM_RUN_BLOCKS; i /= 2)
-		p->stretch_shift++;
+	p->stretch_shift = stretch_for(config->block_shift);
 	p->nr_shards = shards_for(config->nr_frames, config->block_shift);
 	for (i = 0; i < p->nr_shards; i++) {
 		tm_lock_init(&p->shard[i].lock);

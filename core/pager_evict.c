@@ -326,10 +326,7 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 		for (i = 0; i < v->nr;)
 			i += victims_leave(lane, v, i, no_slot, gone);
 	}
-	/*
-	 * Not after those that got their second chance: to unmap all of a
-	 * stretch would take along what is used most.
-	 */
+	/* not after a second chance: nothing lies anywhere because of that */
 	if (v->more && *gone)
 		lane->goes_on = shard;
 	return true;

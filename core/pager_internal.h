@@ -153,7 +153,8 @@ struct tm_pager {
 };
 
 /*
- * Blocks of a stretch share a shard, so that they leave one after the other.
+ * Blocks of a stretch share a shard, so that they leave one after the other;
+ * those of a run share a leaf of the map, too.
  * Stretches that follow each other are spread evenly: Fibonacci hashing (Knuth,
  * The Art of Computer Programming, volume 3, section 6.4).
  */
