@@ -44,18 +44,31 @@ enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
 struct cursor {
 	u32 spare;
 	u32 empty;
+	u32 huge_spare;
+	u32 huge_empty;
 } __attribute__((aligned(64)));
+
+/* A slot for a huge block, and how many of its parts are in use. */
+struct huge_slot {
+	u8 state;
+	u16 live;
+};
 
 struct tm_mech_state {
 	char *stage;
 	size_t stage_bytes;
 	u8 *slot;
 	u32 nr_slots;
+	struct huge_slot *huge_slot; /* behind those, in the staging area */
+	u32 first_huge;		     /* as a slot number */
+	u32 nr_huge_slots;
+	u32 huge_blocks;
+	u32 nr_huge_spare;
 	u32 *slot_of;	   /* a frame's */
 	const char *zeros; /* of the kernel's zero page, for a block or more */
 	size_t zero_bytes;
-	bool huge;
-	u32 populated; /* slots and frames that have pages */
+	bool huge;     /* each block is */
+	u32 populated; /* slots and frames that have pages, in blocks */
 	u32 keep;      /* as many may stay so */
 	u32 nr_spare;  /* so that nobody looks for them in vain */
 	struct cursor cursor[TM_LANES_MAX];
@@ -66,12 +79,62 @@ static char *slot_addr(struct tm_uffd_engine *e, u32 slot)
 	return e->mech_state->stage + ((size_t)slot << e->block_shift);
 }
 
-/* Pages of a slot in use are not needed. */
-static void slot_empty(struct tm_uffd_engine *e, u32 slot)
+static bool frame_is_huge(const struct tm_uffd_engine *e, u32 frame)
 {
-	madvise(slot_addr(e, slot), e->engine.block, MADV_DONTNEED);
-	__atomic_sub_fetch(&e->mech_state->populated, 1, __ATOMIC_RELAXED);
-	tm_store_release(&e->mech_state->slot[slot], SLOT_EMPTY);
+	return frame >= e->nr_frames;
+}
+
+/* Bytes of a frame. */
+static size_t frame_bytes(const struct tm_uffd_engine *e, u32 frame)
+{
+	return frame_is_huge(e, frame)
+		       ? (size_t)e->mech_state->huge_blocks << e->block_shift
+		       : e->engine.block;
+}
+
+static struct huge_slot *huge_slot_of(struct tm_mech_state *s, u32 slot)
+{
+	return &s->huge_slot[(slot - s->first_huge) / s->huge_blocks];
+}
+
+/*
+ * A huge page can be moved to where no page table is; Linux 6.14 takes an empty
+ * one away when told that all of what it maps is not needed.
+ */
+static void free_page_table(const struct tm_uffd_engine *e, char *addr)
+{
+	madvise(addr, (size_t)e->mech_state->huge_blocks << e->block_shift,
+		MADV_DONTNEED);
+}
+
+/* Slots in a row have no pages any more; those of one huge slot, or none. */
+static void slots_put_empty(struct tm_uffd_engine *e, u32 first, u32 nr)
+{
+	struct tm_mech_state *s = e->mech_state;
+	struct huge_slot *huge;
+
+	if (first >= s->nr_slots) {
+		huge = huge_slot_of(s, first);
+		if (__atomic_sub_fetch(&huge->live, nr, __ATOMIC_ACQ_REL))
+			return;
+		if (nr < s->huge_blocks)
+			free_page_table(e,
+					slot_addr(e, first / s->huge_blocks *
+							     s->huge_blocks));
+		tm_store_release(&huge->state, SLOT_EMPTY);
+		return;
+	}
+	while (nr--)
+		tm_store_release(&s->slot[first + nr], SLOT_EMPTY);
+}
+
+/* Pages of slots in use are not needed. */
+static void slots_empty(struct tm_uffd_engine *e, u32 first, u32 nr)
+{
+	madvise(slot_addr(e, first), (size_t)nr << e->block_shift,
+		MADV_DONTNEED);
+	__atomic_sub_fetch(&e->mech_state->populated, nr, __ATOMIC_RELAXED);
+	slots_put_empty(e, first, nr);
 }
 
 /* The next slot in this state, which becomes USED; nr_slots if there is none */
@@ -107,10 +170,60 @@ static u32 slots_take_empty(struct tm_mech_state *s, unsigned int lane, u32 nr,
 	return taken;
 }
 
-static void slots_put_empty(struct tm_mech_state *s, u32 first, u32 nr)
+/*
+ * The first of an empty, or spare, huge slot, which becomes USED; 0 if there is
+ * none.
+ */
+static u32 huge_take(struct tm_mech_state *s, u32 *cursor, enum slot state)
 {
-	while (nr--)
-		tm_store_release(&s->slot[first + nr], SLOT_EMPTY);
+	u32 i, at;
+
+	for (i = 0; i < s->nr_huge_slots; i++) {
+		at = (*cursor + i) % s->nr_huge_slots;
+		if (tm_load_relaxed(&s->huge_slot[at].state) != state ||
+		    !tm_cas(&s->huge_slot[at].state, (u8)state, (u8)SLOT_USED))
+			continue;
+		s->huge_slot[at].live = (u16)s->huge_blocks;
+		*cursor = at + 1;
+		return s->first_huge + at * s->huge_blocks;
+	}
+	return 0;
+}
+
+static u32 huge_take_empty(struct tm_mech_state *s, unsigned int lane)
+{
+	u32 slot = huge_take(s, &s->cursor[lane].huge_empty, SLOT_EMPTY);
+
+	TM_BUG_ON(!slot);
+	return slot;
+}
+
+static u32 huge_take_spare(struct tm_mech_state *s, unsigned int lane)
+{
+	u32 slot;
+
+	if (!tm_load_relaxed(&s->nr_huge_spare))
+		return 0;
+	slot = huge_take(s, &s->cursor[lane].huge_spare, SLOT_SPARE);
+	if (slot)
+		__atomic_sub_fetch(&s->nr_huge_spare, 1, __ATOMIC_RELAXED);
+	return slot;
+}
+
+/*
+ * Fresh zeros in huge pages. UFFDIO_COPY knows small ones only, so fault them
+ * in as usual while this is not registered.
+ */
+static int populate_huge(struct tm_uffd_engine *e, char *addr, size_t bytes)
+{
+	int err = tm_uffd_unregister(e->uffd.fd, addr, bytes);
+
+	if (!err && madvise(addr, bytes, MADV_POPULATE_WRITE))
+		err = -errno;
+	if (!err)
+		err = tm_uffd_register(e->uffd.fd, addr, bytes,
+				       UFFDIO_REGISTER_MODE_MISSING);
+	return err;
 }
 
 /* Fresh zero pages for an empty slot. */
@@ -122,17 +235,7 @@ static int slot_populate(struct tm_uffd_engine *e, u32 slot)
 	int err;
 
 	if (s->huge) {
-		/*
-		 * UFFDIO_COPY knows small pages only, so fault them in as usual
-		 * while the slot is not registered.
-		 */
-		err = tm_uffd_unregister(e->uffd.fd, addr, e->engine.block);
-		if (!err && madvise(addr, e->engine.block, MADV_POPULATE_WRITE))
-			err = -errno;
-		if (!err)
-			err = tm_uffd_register(e->uffd.fd, addr,
-					       e->engine.block,
-					       UFFDIO_REGISTER_MODE_MISSING);
+		err = populate_huge(e, addr, e->engine.block);
 	} else {
 		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->engine.block,
 				   &done);
@@ -154,10 +257,58 @@ static bool slot_take_spare(struct tm_mech_state *s, unsigned int lane,
 	return true;
 }
 
+static void huge_put_spare(struct tm_mech_state *s, u32 slot)
+{
+	__atomic_add_fetch(&s->nr_huge_spare, 1, __ATOMIC_RELAXED);
+	tm_store_release(&huge_slot_of(s, slot)->state, SLOT_SPARE);
+}
+
 static void slot_put_spare(struct tm_mech_state *s, u32 slot)
 {
 	__atomic_add_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
 	tm_store_release(&s->slot[slot], SLOT_SPARE);
+}
+
+/* Memory that is kept for blocks of the other kind is needed. */
+static void spares_free(struct tm_uffd_engine *e, unsigned int lane, u32 nr)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 slot;
+
+	while (tm_load_relaxed(&s->populated) + nr >
+	       tm_load_relaxed(&s->keep)) {
+		slot = nr == 1 ? huge_take_spare(s, lane) : 0;
+		if (slot)
+			slots_empty(e, slot, s->huge_blocks);
+		else if (nr > 1 && slot_take_spare(s, lane, &slot))
+			slots_empty(e, slot, 1);
+		else
+			return;
+	}
+}
+
+/* A huge slot with pages; 0 or -errno. @zero: they are new. */
+static int huge_populate(struct tm_uffd_engine *e, unsigned int lane, u32 *slot,
+			 bool *zero)
+{
+	struct tm_mech_state *s = e->mech_state;
+	int err;
+
+	*zero = false;
+	*slot = huge_take_spare(s, lane);
+	if (*slot)
+		return 0;
+	spares_free(e, lane, s->huge_blocks);
+	*slot = huge_take_empty(s, lane);
+	err = populate_huge(e, slot_addr(e, *slot),
+			    (size_t)s->huge_blocks << e->block_shift);
+	if (err) {
+		slots_put_empty(e, *slot, s->huge_blocks);
+		return err;
+	}
+	__atomic_add_fetch(&s->populated, s->huge_blocks, __ATOMIC_RELAXED);
+	*zero = true;
+	return 0;
 }
 
 static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
@@ -166,10 +317,11 @@ static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
 	struct tm_mech_state *s = e->mech_state;
 	int err;
 
+	spares_free(e, lane, 1);
 	slots_take_empty(s, lane, 1, slot);
 	err = slot_populate(e, *slot);
 	if (err)
-		slots_put_empty(s, *slot, 1);
+		slots_put_empty(e, *slot, 1);
 	return err;
 }
 
@@ -178,10 +330,13 @@ static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
 			  u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
+	bool zero;
 	u32 slot;
 	int err = 0;
 
-	if (!slot_take_spare(s, lane, &slot))
+	if (frame_is_huge(e, frame))
+		err = huge_populate(e, lane, &slot, &zero);
+	else if (!slot_take_spare(s, lane, &slot))
 		err = slot_populate_empty(e, lane, &slot);
 	if (!err)
 		s->slot_of[frame] = slot;
@@ -200,7 +355,11 @@ static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 
 static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
-	return slot_addr(e, e->mech_state->slot_of[frame]);
+	struct tm_mech_state *s = e->mech_state;
+	u32 part =
+		frame_is_huge(e, frame) ? (u32)block & (s->huge_blocks - 1) : 0;
+
+	return slot_addr(e, s->slot_of[frame] + part);
 }
 
 /*
@@ -285,6 +444,33 @@ static u32 map_zeros(struct tm_uffd_engine *e, u64 block, const u32 *frame,
 	return nr;
 }
 
+static int huge_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		    u32 frame, unsigned int flags)
+{
+	struct tm_mech_state *s = e->mech_state;
+	size_t bytes = frame_bytes(e, frame);
+	u32 slot = s->slot_of[frame];
+	bool zero = true;
+	int err;
+
+	if (slot == FRAME_UNUSED) {
+		TM_BUG_ON(!(flags & TM_MAP_ZERO));
+		err = huge_populate(e, lane, &slot, &zero);
+		if (err)
+			return err;
+		s->slot_of[frame] = slot;
+	}
+	if (!zero)
+		memset(slot_addr(e, slot), 0, bytes);
+	free_page_table(e, tm_engine_addr(e, block));
+	err = give(e, block, slot, bytes);
+	if (err)
+		return err;
+	s->slot_of[frame] = FRAME_AWAY;
+	slots_put_empty(e, slot, s->huge_blocks);
+	return 0;
+}
+
 static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
@@ -292,6 +478,9 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	u32 slot = s->slot_of[frame];
 	bool zero = flags & TM_MAP_ZERO;
 	int err;
+
+	if (frame_is_huge(e, frame))
+		return huge_map(e, lane, block, frame, flags);
 
 	if (slot == FRAME_UNUSED) {
 		TM_BUG_ON(!zero);
@@ -313,7 +502,7 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	if (err)
 		return err;
 	s->slot_of[frame] = FRAME_AWAY;
-	slots_put_empty(s, slot, 1);
+	slots_put_empty(e, slot, 1);
 	return 0;
 }
 
@@ -350,7 +539,7 @@ static u32 give_run(struct tm_uffd_engine *e, u64 block, const u32 *frame,
 			break;
 		for (i = 0; i < n; i++)
 			s->slot_of[frame[at + i]] = FRAME_AWAY;
-		slots_put_empty(s, first, n);
+		slots_put_empty(e, first, n);
 	}
 	return at;
 }
@@ -369,6 +558,41 @@ static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	return at;
 }
 
+/*
+ * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the program made a hole
+ * itself, and hears of it when it gets there.
+ */
+static void unmap_failed(u64 block, size_t page, int err)
+{
+	if (err == -EBUSY || err == -EINVAL || err == -ENOENT)
+		return;
+	tm_lane_log(TM_LOG_ERROR, "unmap block %llu, page %zu: %s; it stays",
+		    (unsigned long long)block, page, strerror(-err));
+}
+
+/* All of it, or nothing. */
+static bool huge_unmap(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		       u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 slot = huge_take_empty(s, lane);
+	size_t done;
+	int err;
+
+	err = tm_uffd_move(e->uffd.fd, slot_addr(e, slot),
+			   tm_engine_addr(e, block), frame_bytes(e, frame),
+			   &done);
+	if (!err) {
+		s->slot_of[frame] = slot;
+		return true;
+	}
+	if (done)
+		TM_BUG_ON(give(e, block, slot, done));
+	slots_put_empty(e, slot, s->huge_blocks);
+	unmap_failed(block, done / TM_PAGE, err);
+	return false;
+}
+
 static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
 			  u64 block, const u32 *frame, u32 nr)
 {
@@ -376,6 +600,9 @@ static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
 	u32 at, n, i, whole, first;
 	size_t done;
 	int err;
+
+	if (nr && frame_is_huge(e, *frame))
+		return huge_unmap(e, lane, block, *frame);
 
 	for (at = 0; at < nr; at += n) {
 		n = slots_take_empty(s, lane, nr - at, &first);
@@ -392,17 +619,8 @@ static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
 		if (done)
 			TM_BUG_ON(give(e, block + at + whole, first + whole,
 				       done));
-		slots_put_empty(s, first + whole, n - whole);
-		/*
-		 * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the
-		 * program made a hole itself, and hears of it when it gets
-		 * there.
-		 */
-		if (err != -EBUSY && err != -EINVAL && err != -ENOENT)
-			tm_lane_log(TM_LOG_ERROR,
-				    "unmap block %llu, page %zu: %s; it stays",
-				    (unsigned long long)block + at + whole,
-				    done / TM_PAGE, strerror(-err));
+		slots_put_empty(e, first + whole, n - whole);
+		unmap_failed(block + at + whole, done / TM_PAGE, err);
 		return at + whole;
 	}
 	return at;
@@ -419,67 +637,113 @@ static void move_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		      u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
-	u32 slot = s->slot_of[frame];
+	bool huge = frame_is_huge(e, frame);
+	u32 slot = s->slot_of[frame], nr = huge ? s->huge_blocks : 1;
 
 	s->slot_of[frame] = FRAME_UNUSED;
 	if (slot == FRAME_UNUSED)
 		return;
 	if (slot == FRAME_AWAY) {
 		/* Whoever has the pages pinned may keep them. */
-		madvise(tm_engine_addr(e, block), e->engine.block,
+		madvise(tm_engine_addr(e, block), frame_bytes(e, frame),
 			MADV_DONTNEED);
-		__atomic_sub_fetch(&s->populated, 1, __ATOMIC_RELAXED);
+		__atomic_sub_fetch(&s->populated, nr, __ATOMIC_RELAXED);
 		return;
 	}
-	if (tm_load_relaxed(&s->populated) > tm_load_relaxed(&s->keep))
-		slot_empty(e, slot);
+	/* what is left of a huge slot that was split is for none again */
+	if (tm_load_relaxed(&s->populated) > tm_load_relaxed(&s->keep) ||
+	    (!huge && slot >= s->first_huge))
+		slots_empty(e, slot, nr);
+	else if (huge)
+		huge_put_spare(s, slot);
 	else
 		slot_put_spare(s, slot);
+}
+
+/* Its pages stay where they are. */
+static void move_split(struct tm_uffd_engine *e, u64 block, u32 frame,
+		       const u32 *small)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 i, slot = s->slot_of[frame];
+	bool there = slot != FRAME_UNUSED && slot != FRAME_AWAY;
+
+	for (i = 0; i < s->huge_blocks; i++)
+		s->slot_of[small[i]] = there ? slot + i : slot;
+	s->slot_of[frame] = FRAME_UNUSED;
 }
 
 static void move_trim(struct tm_uffd_engine *e, u32 frames)
 {
 	struct tm_mech_state *s = e->mech_state;
+	u32 slot;
 
 	tm_store_relaxed(&s->keep, frames);
+	while (tm_load_relaxed(&s->populated) > frames) {
+		slot = huge_take_spare(s, 0);
+		if (!slot)
+			break;
+		slots_empty(e, slot, s->huge_blocks);
+	}
 	for (u32 i = 0; i < s->nr_slots; i++) {
 		if (tm_load_relaxed(&s->populated) <= frames)
 			return;
 		if (tm_load_relaxed(&s->slot[i]) == SLOT_SPARE &&
 		    tm_cas(&s->slot[i], (u8)SLOT_SPARE, (u8)SLOT_USED)) {
 			__atomic_sub_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
-			slot_empty(e, i);
+			slots_empty(e, i, 1);
 		}
 	}
+}
+
+/* Returns the slots' bytes. */
+static size_t huge_slots_init(struct tm_uffd_engine *e)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 nr = e->huge_blocks;
+
+	s->first_huge = s->nr_slots;
+	if (!nr)
+		return (size_t)s->nr_slots << e->block_shift;
+	s->huge_blocks = nr;
+	s->first_huge = (s->nr_slots + nr - 1) / nr * nr;
+	s->nr_huge_slots = e->nr_frames / nr * SLOTS_PER_FRAME + e->nr_lanes;
+	s->huge_slot = tm_alloc(s->nr_huge_slots * sizeof(*s->huge_slot));
+	return ((size_t)s->first_huge + (size_t)s->nr_huge_slots * nr)
+	       << e->block_shift;
 }
 
 static int move_start(struct tm_uffd_engine *e)
 {
 	const size_t align = 2u << 20;
 	struct tm_mech_state *s;
+	u32 nr_frames;
 	char *area;
 	int err;
 
 	s = tm_alloc(sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	e->mech_state = s;
 	s->huge = e->engine.block == align;
 	s->keep = e->nr_frames;
 	/* one more for each lane, which may just have found none spare */
 	s->nr_slots = e->nr_frames * SLOTS_PER_FRAME + e->nr_lanes;
 	s->slot = tm_alloc(s->nr_slots);
-	s->slot_of = tm_alloc(e->nr_frames * sizeof(*s->slot_of));
+	nr_frames = e->nr_frames +
+		    (e->huge_blocks ? e->nr_frames / e->huge_blocks : 0);
+	s->slot_of = tm_alloc(nr_frames * sizeof(*s->slot_of));
 	s->zero_bytes =
 		e->engine.block > ZERO_BYTES ? e->engine.block : ZERO_BYTES;
 	s->zeros = mmap(NULL, s->zero_bytes, PROT_READ,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	s->stage_bytes = ((size_t)s->nr_slots << e->block_shift) + align;
+	s->stage_bytes = huge_slots_init(e) + align;
 	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!s->slot || !s->slot_of || s->zeros == MAP_FAILED ||
-	    area == MAP_FAILED)
+	if (!s->slot || !s->slot_of || (s->huge_blocks && !s->huge_slot) ||
+	    s->zeros == MAP_FAILED || area == MAP_FAILED)
 		return -ENOMEM;
-	memset(s->slot_of, 0xff, e->nr_frames * sizeof(*s->slot_of));
+	memset(s->slot_of, 0xff, nr_frames * sizeof(*s->slot_of));
 	for (u32 i = 0; i < e->nr_lanes; i++)
 		s->cursor[i].spare = s->cursor[i].empty =
 			i * (s->nr_slots / e->nr_lanes);
@@ -490,9 +754,13 @@ static int move_start(struct tm_uffd_engine *e)
 	madvise(area, s->stage_bytes,
 		s->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	s->stage = (char *)(((uintptr_t)area + align - 1) & ~(align - 1));
+	if (s->huge_blocks)
+		madvise(slot_addr(e, s->first_huge),
+			(size_t)s->nr_huge_slots * s->huge_blocks
+				<< e->block_shift,
+			MADV_HUGEPAGE);
 	err = tm_uffd_register(e->uffd.fd, s->stage, s->stage_bytes - align,
 			       UFFDIO_REGISTER_MODE_MISSING);
-	e->mech_state = s;
 	return err;
 }
 
@@ -509,5 +777,6 @@ const struct tm_mech_ops tm_mech_move = {
 	.unmap = move_unmap,
 	.unmap_run = move_unmap_run,
 	.drop = move_drop,
+	.split = move_split,
 	.trim = move_trim,
 };

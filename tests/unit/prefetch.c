@@ -55,7 +55,7 @@ static void run(u64 from, s64 stride, u32 max, u32 faults_most)
 	struct tm_prefetch p;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, max);
+	tm_prefetch_init(&p, 2, max, 0);
 	for (i = 0; i < 400; i++)
 		step(&p, &r);
 	assert_in_range(r.faults, 400 / max, faults_most);
@@ -84,7 +84,7 @@ static void window_grows_and_follows(void **state)
 	struct tm_window w;
 	u64 next;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	assert_false(tm_prefetch_fault(&p, 100, 0, false, &w));
 	assert_true(tm_prefetch_fault(&p, 101, 0, false, &w));
 	assert_int_equal(w.first, 102);
@@ -125,7 +125,7 @@ static void missed_in_the_window(void **state)
 	struct tm_window w;
 	u64 next;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	tm_prefetch_fault(&p, 100, 0, true, &w);
 	for (next = 101; tm_prefetch_fault(&p, next, 0, true, &w) && w.nr < 16;)
 		next = w.first;
@@ -148,7 +148,7 @@ static void strides_beyond_a_unit(void **state)
 	struct tm_window w;
 	u64 i;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	for (i = 101; i < 120; i += 4)
 		assert_false(tm_prefetch_fault(&p, i, 2, true, &w));
 	assert_null(w.stream);
@@ -167,7 +167,7 @@ static void units_in_order(void **state)
 	struct tm_prefetch p;
 	struct tm_window w;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	assert_false(tm_prefetch_fault(&p, 1000, 3, true, &w));
 	assert_false(tm_prefetch_fault(&p, 1005, 3, false, &w));
 	assert_true(tm_prefetch_fault(&p, 1008, 3, true, &w));
@@ -193,7 +193,7 @@ static void turns_round(void **state)
 	struct tm_window w;
 	u64 i, windows = 0;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	for (i = 100; i > 60; i--)
 		tm_prefetch_fault(&p, i, 0, true, &w);
 	for (i = 62; i < 72; i++)
@@ -208,7 +208,7 @@ static void random_is_no_stream(void **state)
 	struct tm_window w;
 	u32 i, windows = 0;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	srandom(7);
 	for (i = 0; i < 100000; i++)
 		windows += tm_prefetch_fault(&p, (u64)random() % 10000000, 0,
@@ -223,7 +223,7 @@ static void same_block_again(void **state)
 	struct tm_window w;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	for (i = 0; i < 10; i++)
 		assert_false(tm_prefetch_fault(&p, 42, 0, false, &w));
 }
@@ -239,7 +239,7 @@ static void interleaved(void **state)
 	struct tm_prefetch p;
 	u32 i, k;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	for (i = 0; i < 400; i++)
 		for (k = 0; k < 4; k++)
 			step(&p, &r[k]);
@@ -254,7 +254,7 @@ static void stream_survives_noise(void **state)
 	struct tm_window w;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	srandom(11);
 	for (i = 0; i < 400; i++) {
 		step(&p, &r);
@@ -272,7 +272,7 @@ static void off(void **state)
 	struct tm_window w;
 	u64 i;
 
-	tm_prefetch_init(&p, 2, 0);
+	tm_prefetch_init(&p, 2, 0, 0);
 	for (i = 0; i < 10; i++)
 		assert_false(tm_prefetch_fault(&p, i, 0, false, &w));
 }
@@ -282,7 +282,7 @@ static void wraps_below_zero(void **state)
 	struct tm_prefetch p;
 	struct tm_window w;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	assert_false(tm_prefetch_fault(&p, 1, 0, false, &w));
 	assert_true(tm_prefetch_fault(&p, 0, 0, false, &w));
 	assert_true(w.first == ~0ull);

@@ -19,7 +19,7 @@ static int setup(void **state)
 {
 	static struct fixture f;
 
-	if (tm_frames_init(&f.frames, FRAMES))
+	if (tm_frames_init(&f.frames, FRAMES, 0))
 		return -1;
 	tm_replace_init(&f.r, f.frames.at);
 	*state = &f;
