@@ -36,6 +36,9 @@ enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
 /* New memory is mapped with one call up to so many bytes. */
 #define ZERO_BYTES (1u << 20)
 
+/* So many small blocks get memory at one time, where huge ones share it. */
+#define POPULATE_BLOCKS 128
+
 /* Instead of a frame's slot. */
 #define FRAME_UNUSED (~0u)
 #define FRAME_AWAY (~0u - 1) /* its pages are in the region */
@@ -226,8 +229,8 @@ static int populate_huge(struct tm_uffd_engine *e, char *addr, size_t bytes)
 	return err;
 }
 
-/* Fresh zero pages for an empty slot. */
-static int slot_populate(struct tm_uffd_engine *e, u32 slot)
+/* Fresh zero pages for empty slots. */
+static int slots_populate(struct tm_uffd_engine *e, u32 slot, u32 nr)
 {
 	struct tm_mech_state *s = e->mech_state;
 	char *addr = slot_addr(e, slot);
@@ -237,11 +240,13 @@ static int slot_populate(struct tm_uffd_engine *e, u32 slot)
 	if (s->huge) {
 		err = populate_huge(e, addr, e->engine.block);
 	} else {
-		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->engine.block,
-				   &done);
+		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros,
+				   (size_t)nr << e->block_shift, &done);
+		if (err && done)
+			madvise(addr, done, MADV_DONTNEED);
 	}
 	if (!err)
-		__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&s->populated, nr, __ATOMIC_RELAXED);
 	return err;
 }
 
@@ -269,22 +274,53 @@ static void slot_put_spare(struct tm_mech_state *s, u32 slot)
 	tm_store_release(&s->slot[slot], SLOT_SPARE);
 }
 
-/* Memory that is kept for blocks of the other kind is needed. */
+/* Blocks that are populated, or would be with @nr more, beyond what is kept. */
+static u32 excess(const struct tm_mech_state *s, u32 nr)
+{
+	u32 populated = tm_load_relaxed(&s->populated) + nr;
+	u32 keep = tm_load_relaxed(&s->keep);
+
+	return populated > keep ? populated - keep : 0;
+}
+
+/* Up to @nr spare slots in a row, which become USED; returns how many. */
+static u32 slots_take_spare(struct tm_mech_state *s, unsigned int lane, u32 nr,
+			    u32 *first)
+{
+	u32 *cursor = &s->cursor[lane].spare, taken = 1;
+
+	if (!slot_take_spare(s, lane, first))
+		return 0;
+	while (taken < nr && *cursor < s->nr_slots &&
+	       tm_cas(&s->slot[*cursor], (u8)SLOT_SPARE, (u8)SLOT_USED)) {
+		(*cursor)++;
+		taken++;
+	}
+	__atomic_sub_fetch(&s->nr_spare, taken - 1, __ATOMIC_RELAXED);
+	return taken;
+}
+
+/* Memory that is kept for small blocks is needed for a huge one. */
 static void spares_free(struct tm_uffd_engine *e, unsigned int lane, u32 nr)
+{
+	u32 first, taken, over;
+
+	while ((over = excess(e->mech_state, nr))) {
+		taken = slots_take_spare(e->mech_state, lane, over, &first);
+		if (!taken)
+			return;
+		slots_empty(e, first, taken);
+	}
+}
+
+/* And the other way round. */
+static void huge_spares_free(struct tm_uffd_engine *e, unsigned int lane)
 {
 	struct tm_mech_state *s = e->mech_state;
 	u32 slot;
 
-	while (tm_load_relaxed(&s->populated) + nr >
-	       tm_load_relaxed(&s->keep)) {
-		slot = nr == 1 ? huge_take_spare(s, lane) : 0;
-		if (slot)
-			slots_empty(e, slot, s->huge_blocks);
-		else if (nr > 1 && slot_take_spare(s, lane, &slot))
-			slots_empty(e, slot, 1);
-		else
-			return;
-	}
+	while (excess(s, 1) && (slot = huge_take_spare(s, lane)))
+		slots_empty(e, slot, s->huge_blocks);
 }
 
 /* A huge slot with pages; 0 or -errno. @zero: they are new. */
@@ -315,14 +351,22 @@ static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
 			       u32 *slot)
 {
 	struct tm_mech_state *s = e->mech_state;
+	u32 i, nr = s->huge_blocks ? POPULATE_BLOCKS : 1;
 	int err;
 
-	spares_free(e, lane, 1);
-	slots_take_empty(s, lane, 1, slot);
-	err = slot_populate(e, *slot);
-	if (err)
-		slots_put_empty(e, *slot, 1);
-	return err;
+	huge_spares_free(e, lane);
+	/* what gave way to a huge block comes back by more than one */
+	while (nr > 1 && excess(s, nr))
+		nr /= 2;
+	nr = slots_take_empty(s, lane, nr, slot);
+	err = slots_populate(e, *slot, nr);
+	if (err) {
+		slots_put_empty(e, *slot, nr);
+		return err;
+	}
+	for (i = 1; i < nr; i++)
+		slot_put_spare(s, *slot + i);
+	return 0;
 }
 
 /* A slot with pages for a frame that has none; 0 or -errno. */
@@ -343,16 +387,6 @@ static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
 	return err;
 }
 
-static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
-		       u32 frame)
-{
-	struct tm_mech_state *s = e->mech_state;
-
-	if (s->slot_of[frame] == FRAME_UNUSED && frame_populate(e, lane, frame))
-		return NULL;
-	return slot_addr(e, s->slot_of[frame]);
-}
-
 static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 {
 	struct tm_mech_state *s = e->mech_state;
@@ -360,6 +394,16 @@ static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
 		frame_is_huge(e, frame) ? (u32)block & (s->huge_blocks - 1) : 0;
 
 	return slot_addr(e, s->slot_of[frame] + part);
+}
+
+static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		       u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+
+	if (s->slot_of[frame] == FRAME_UNUSED && frame_populate(e, lane, frame))
+		return NULL;
+	return move_bytes(e, block, frame);
 }
 
 /*

@@ -23,8 +23,14 @@
 #define TM_FRAME_PROBE 0x40u   /* left unmapped, to see: core/around.h */
 
 struct tm_frame {
-	u32 prev; /* towards the head; TM_NO_FRAME there */
-	u32 next;
+	union {
+		u32 prev;   /* towards the head; TM_NO_FRAME there */
+		int missed; /* while a huge one is fetched: the last error */
+	};
+	union {
+		u32 next;
+		u32 pieces; /* likewise: requests under way */
+	};
 	u32 free_next;
 	u32 block;
 	u8 list; /* for the replacement policy */

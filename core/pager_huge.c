@@ -7,10 +7,10 @@
  * superpages", OSDI 2002.
  *
  * A huge block exists in local memory only. It is made where reading ahead
- * covers an aligned unit whose blocks lie in a row on one server, or are all
- * new, and it ends when it leaves, or earlier: whatever is not the usual course
- * (a discard, an error, a pinned page, few of its blocks changed) splits it
- * into small blocks, which know all that. Its first block, the head, has the
+ * covers an aligned unit whose blocks lie on servers in a few pieces, or are
+ * all new, and it ends when it leaves, or earlier: whatever is not the usual
+ * course (a discard, an error, a pinned page, few of its blocks changed) splits
+ * it into small blocks, which know all that. Its first block, the head, has the
  * state and the frame of all, and the others are TM_TAIL. What is known of the
  * copies (slot, checksum, version, fingerprint) stays with each of them; and so
  * does WANTED, which says who waits.
@@ -18,6 +18,10 @@
  * Lock order: see pager_internal.h. All of a huge block are of one shard.
  */
 #include "core/pager_internal.h"
+
+/* A huge block is fetched in pieces, which lie in a row, of so many on average.
+ */
+#define PIECE_BLOCKS_LEAST 32
 
 /* The @i-th part's entry; @e is that of the one before. */
 static struct tm_block *part_at(struct tm_pager *p, const struct tm_ref *head,
@@ -436,108 +440,238 @@ bool tm_huge_fault(struct tm_lane *lane, u64 block, u64 started_ns)
 	return zero_fill(lane, &head);
 }
 
+/*
+ * In how many pieces the parts lie on servers that live; 0 where some do not.
+ * Shard locked.
+ */
+static u32 count_pieces(struct tm_pager *p, const struct tm_ref *head)
+{
+	struct tm_replica next = {.server = TM_NO_SERVER};
+	struct tm_block *e;
+	u32 i, nr = 0;
+
+	for_each_part(p, head, i, e)
+	{
+		if (e->replica[0].server != next.server ||
+		    e->replica[0].slot != next.slot) {
+			if (!tm_block_copied(p, e, e->flags))
+				return 0;
+			nr++;
+		}
+		if (!(e->flags & TM_BLOCK_COPY))
+			return 0;
+		next = e->replica[0];
+		next.slot++;
+	}
+	return nr;
+}
+
+/* A request for each piece; all are counted already. */
+static void fetch_pieces(struct tm_lane *lane, const struct tm_ref *head)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_replica next = head->e->replica[0];
+	struct tm_ref first = *head;
+	struct tm_block *e;
+	u32 i, nr = 0;
+
+	for_each_part(p, head, i, e)
+	{
+		if (e->replica[0].server != next.server ||
+		    e->replica[0].slot != next.slot) {
+			tm_fetch_huge(lane, &first, head->e->frame, nr);
+			first = part_ref(head, i, e);
+			nr = 0;
+		}
+		next = e->replica[0];
+		next.slot++;
+		nr++;
+	}
+	tm_fetch_huge(lane, &first, head->e->frame, nr);
+}
+
+/* Smaller pieces, on average, are not worth it. */
+static u32 most_pieces(const struct tm_pager *p)
+{
+	u32 nr = p->config.huge_blocks / PIECE_BLOCKS_LEAST;
+
+	return nr < 2 ? 2 : nr;
+}
+
+/* Requests that may be started; those of the batches are to come still. */
+static u32 requests_left(const struct tm_lane *lane)
+{
+	return tm_lane_room(lane, true)
+		       ? lane->nr_io_free - lane->fetch.nr - lane->store.nr
+		       : 0;
+}
+
+static enum tm_huge_ahead fetch_ahead(struct tm_lane *lane,
+				      const struct tm_ref *head, u8 marker)
+{
+	struct tm_pager *p = lane->pager;
+	u32 frame, pieces = count_pieces(p, head);
+
+	if (!pieces || pieces > most_pieces(p))
+		return TM_HUGE_NONE;
+	if (pieces > requests_left(lane))
+		return TM_HUGE_LATER;
+	frame = tm_frame_get_huge(&p->frames, tm_frames_kept(p));
+	if (frame == TM_NO_FRAME)
+		return TM_HUGE_LATER;
+	make_huge(lane, head, frame, TM_FRAME_AHEAD | marker, 0);
+	head->e->state = TM_FETCHING;
+	p->frames.at[frame].pieces = pieces;
+	p->frames.at[frame].missed = 0;
+	return TM_HUGE_FETCHES;
+}
+
 enum tm_huge_ahead tm_huge_ahead(struct tm_lane *lane, u64 block, bool zeros,
 				 u8 marker)
 {
 	struct tm_pager *p = lane->pager;
+	enum tm_huge_ahead had = TM_HUGE_NONE;
 	struct tm_ref head;
-	enum tm_huge_ahead none = TM_HUGE_NONE;
-	bool remote, fits;
-	u32 frame = TM_NO_FRAME;
+	u32 frame;
 
 	if (!have_entries(lane, block, &head))
 		return TM_HUGE_NONE;
 	tm_lock_acquire(&head.shard->lock);
-	remote = head.e->state == TM_REMOTE;
-	fits = remote ? tm_block_copied(p, head.e, head.e->flags) &&
-				lie_in_row(p, &head, TM_BLOCK_COPY)
-		      : head.e->state == TM_ABSENT && zeros;
-	if (fits && are_plain(p, &head)) {
-		none = TM_HUGE_LATER;
-		if (!remote || tm_lane_room(lane, true))
-			frame = tm_frame_get_huge(&p->frames,
-						  tm_frames_kept(p));
+	if (head.e->state == TM_REMOTE && are_plain(p, &head)) {
+		had = fetch_ahead(lane, &head, marker);
+	} else if (head.e->state == TM_ABSENT && zeros && are_plain(p, &head)) {
+		had = TM_HUGE_LATER;
+		frame = tm_frame_get_huge(&p->frames, tm_frames_kept(p));
+		if (frame != TM_NO_FRAME) {
+			make_huge(lane, &head, frame, 0, 0);
+			return zero_fill(lane, &head) ? TM_HUGE_NEW
+						      : TM_HUGE_LATER;
+		}
 	}
-	if (frame == TM_NO_FRAME) {
-		tm_lock_release(&head.shard->lock);
-		return none;
-	}
-	if (!remote) {
-		make_huge(lane, &head, frame, 0, 0);
-		return zero_fill(lane, &head) ? TM_HUGE_NEW : TM_HUGE_NONE;
-	}
-	make_huge(lane, &head, frame, TM_FRAME_AHEAD | marker, 0);
-	head.e->state = TM_FETCHING;
 	tm_lock_release(&head.shard->lock);
-	tm_fetch_huge(lane, &head);
-	tm_stats_add(lane->stats, prefetched, p->config.huge_blocks);
-	return TM_HUGE_FETCHES;
+	if (had == TM_HUGE_FETCHES) {
+		fetch_pieces(lane, &head);
+		tm_stats_add(lane->stats, prefetched, p->config.huge_blocks);
+	}
+	return had;
 }
 
-static void print_part(struct tm_lane *lane, const struct tm_ref *head, u32 i)
+/* Their places were used while a fault waited for a frame. */
+static void prints_renew(struct tm_lane *lane, const struct tm_ref *head,
+			 u32 first, u32 nr)
 {
 	struct tm_pager *p = lane->pager;
-	struct tm_block *e = tm_blockmap_find(&p->map, head->block + i);
+	u32 i, *which = lane->huge->frame, unknown = 0;
+	struct tm_block *e;
 
-	e->fingerprint =
-		p->ops->fingerprint(p->ctx, head->block + i, head->e->frame);
 	tm_lock_acquire(&head->shard->lock);
-	e->flags |= TM_BLOCK_PRINT;
+	for (i = first; i < first + nr; i++)
+		if (!(tm_blockmap_find(&p->map, head->block + i)->flags &
+		      TM_BLOCK_PRINT))
+			which[unknown++] = i;
 	tm_lock_release(&head->shard->lock);
+	for (i = 0; i < unknown; i++) {
+		e = tm_blockmap_find(&p->map, head->block + which[i]);
+		e->fingerprint = p->ops->fingerprint(
+			p->ctx, head->block + which[i], head->e->frame);
+		tm_lock_acquire(&head->shard->lock);
+		e->flags |= TM_BLOCK_PRINT;
+		tm_lock_release(&head->shard->lock);
+	}
 }
 
 /* Whether what came is what was sent away. */
-static bool verify(struct tm_lane *lane, const struct tm_ref *head)
+static bool verify(struct tm_lane *lane, const struct tm_ref *head, u32 first,
+		   u32 nr)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i, frame = head->e->frame, seed, unknown = 0;
 	struct tm_block *e;
+	u32 i, seed;
 	u64 block;
 
-	for_each_part(p, head, i, e)
-	{
+	for (i = first; i < first + nr; i++) {
 		block = head->block + i;
+		e = tm_blockmap_find(&p->map, block);
 		seed = tm_ledger_seed(block, e->version);
-		if (p->ops->checksum(p->ctx, block, frame, seed) != e->crc)
+		if (p->ops->checksum(p->ctx, block, head->e->frame, seed) !=
+		    e->crc)
 			return false;
 	}
-	if (!p->ops->fingerprint)
-		return true;
-	tm_lock_acquire(&head->shard->lock);
-	for_each_part(p, head, i, e)
-	{
-		if (!(e->flags & TM_BLOCK_PRINT))
-			lane->huge->frame[unknown++] = i;
-	}
-	tm_lock_release(&head->shard->lock);
-	/* their places were used while a fault waited for a frame */
-	for (i = 0; i < unknown; i++)
-		print_part(lane, head, lane->huge->frame[i]);
+	if (p->ops->fingerprint)
+		prints_renew(lane, head, first, nr);
 	return true;
 }
 
-void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *head,
-		     int status)
+static void parts_missed(const struct tm_ref *b, struct tm_pager *p, u32 nr)
+{
+	u32 i;
+
+	tm_lock_acquire(&b->shard->lock);
+	for (i = 0; i < nr; i++)
+		tm_blockmap_find(&p->map, b->block + i)->flags |=
+			TM_BLOCK_MISSED;
+	tm_lock_release(&b->shard->lock);
+}
+
+/* Up to @most neighbours of one run, all of which came, or were missed. */
+static u32 take_missed(struct tm_pager *p, const struct tm_ref *first, u32 most,
+		       bool *missed)
+{
+	u32 nr;
+
+	tm_lock_acquire(&first->shard->lock);
+	*missed = first->e->flags & TM_BLOCK_MISSED;
+	for (nr = 0; nr < most; nr++) {
+		if (!(first->e[nr].flags & TM_BLOCK_MISSED) == *missed)
+			break;
+		first->e[nr].flags &= (u16)~TM_BLOCK_MISSED;
+	}
+	tm_lock_release(&first->shard->lock);
+	return nr;
+}
+
+/* Some of it did not come, or not as it was sent away. */
+static void fetched_in_part(struct tm_lane *lane, const struct tm_ref *head,
+			    int status)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i, nr = run_blocks(p);
+	u32 i, nr, most = run_blocks(p);
 	struct tm_ref b;
+	bool missed;
 
-	if (!status && verify(lane, head)) {
-		tm_stats_add(lane->stats, fetched_blocks,
-			     p->config.huge_blocks);
-		tm_lock_acquire(&head->shard->lock);
-		if (!(tm_ref_frame(p, head)->flags & TM_FRAME_MARKER))
-			head->e->flags |= TM_BLOCK_WANTED;
-		tm_huge_settle(lane, head, TM_HELD_BYTES);
-		return;
-	}
 	tm_lock_acquire(&head->shard->lock);
 	make_small(lane, head, true);
 	for (i = 0; i < p->config.huge_blocks; i += nr) {
 		b = tm_ref_find(p, head->block + i);
-		tm_run_came(lane, &b, nr, status);
+		nr = take_missed(p, &b, most - i % most, &missed);
+		tm_run_came(lane, &b, nr, missed ? status : 0);
 	}
+}
+
+void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *b, u32 nr,
+		     int status)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_ref head = tm_huge_head(p, b);
+	struct tm_frame *f = tm_ref_frame(p, &head);
+
+	if (status)
+		parts_missed(b, p, nr);
+	else if (!verify(lane, &head, (u32)(b->block - head.block), nr))
+		status = -EBADMSG;
+	if (status)
+		f->missed = status;
+	if (--f->pieces)
+		return;
+	if (f->missed) {
+		fetched_in_part(lane, &head, f->missed);
+		return;
+	}
+	tm_stats_add(lane->stats, fetched_blocks, p->config.huge_blocks);
+	tm_lock_acquire(&head.shard->lock);
+	if (!(f->flags & TM_FRAME_MARKER))
+		head.e->flags |= TM_BLOCK_WANTED;
+	tm_huge_settle(lane, &head, TM_HELD_BYTES);
 }
 
 /* Its bytes are elsewhere, too; returns how many blocks have gone. */

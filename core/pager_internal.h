@@ -370,7 +370,9 @@ void tm_huge_discard_part(const struct tm_ref *head, struct tm_block *part);
 /** tm_huge_leave() - tm_run_leave() for a huge block */
 u32 tm_huge_leave(struct tm_lane *lane, const struct tm_ref *b, int *no_slot);
 
-void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *b, int status);
+/** tm_huge_fetched() - a request ended that was for @nr parts from @b on */
+void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *b, u32 nr,
+		     int status);
 void tm_huge_stored(struct tm_lane *lane, const struct tm_ref *b, int status);
 
 /* pager_ahead.c */
@@ -505,7 +507,8 @@ void tm_store_add(struct tm_lane *lane, const struct tm_ref *b);
 void tm_fetch_flush(struct tm_lane *lane);
 
 /** tm_fetch_huge(), tm_store_huge() - start a request; shard not locked */
-void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b);
+void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		   u32 nr);
 void tm_store_huge(struct tm_lane *lane, const struct tm_ref *b);
 
 /** tm_run_came() - neighbours, of one run, that a fetch was of */

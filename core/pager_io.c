@@ -125,8 +125,10 @@ void tm_store_add(struct tm_lane *lane, const struct tm_ref *b)
 	count(&lane->storing, 1);
 }
 
-/* A huge block is a request of its own, and waits for no others. */
-static struct tm_io *io_huge(struct tm_lane *lane, const struct tm_ref *b)
+/* What is in a huge frame goes by requests of its own, and waits for no others.
+ */
+static struct tm_io *io_huge(struct tm_lane *lane, const struct tm_ref *b,
+			     u32 frame, u32 nr)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_io *io = lane->io_free[--lane->nr_io_free];
@@ -135,27 +137,31 @@ static struct tm_io *io_huge(struct tm_lane *lane, const struct tm_ref *b)
 	io->lane = lane;
 	io->server = replica.server;
 	io->addr = (u64)replica.slot << p->config.block_shift;
-	io->nr = (u16)p->config.huge_blocks;
+	io->nr = (u16)nr;
 	io->nr_segs = 1;
 	io->seg[0].block = b->block;
-	io->seg[0].frame = b->e->frame;
+	io->seg[0].frame = frame;
 	io->seg[0].version = b->e->version;
 	io->started_ns = p->ops->now(p->ctx);
 	return io;
 }
 
-void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b)
+void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		   u32 nr)
 {
-	count(&lane->fetching, (int)lane->pager->config.huge_blocks);
+	count(&lane->fetching, (int)nr);
 	tm_stats_add(lane->stats, fetch_requests, 1);
-	lane->pager->ops->fetch(lane->pager->ctx, io_huge(lane, b));
+	lane->pager->ops->fetch(lane->pager->ctx, io_huge(lane, b, frame, nr));
 }
 
 void tm_store_huge(struct tm_lane *lane, const struct tm_ref *b)
 {
-	count(&lane->storing, (int)lane->pager->config.huge_blocks);
+	u32 nr = lane->pager->config.huge_blocks;
+
+	count(&lane->storing, (int)nr);
 	tm_stats_add(lane->stats, store_requests, 1);
-	lane->pager->ops->store(lane->pager->ctx, io_huge(lane, b));
+	lane->pager->ops->store(lane->pager->ctx,
+				io_huge(lane, b, b->e->frame, nr));
 }
 
 void tm_lane_flush_full(struct tm_lane *lane)
@@ -350,9 +356,9 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 				: err);
 }
 
-static bool is_huge(const struct tm_io *io)
+static bool is_huge(const struct tm_pager *p, const struct tm_io *io)
 {
-	return io->nr > io->nr_segs;
+	return tm_frame_is_huge(&p->frames, io->seg[0].frame);
 }
 
 /* How many of a request's blocks, from the @i-th on, are of one run. */
@@ -427,8 +433,8 @@ void tm_pager_fetched(struct tm_io *io, int status)
 	for (i = 0; i < io->nr_segs; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
 		run = 1;
-		if (is_huge(io)) {
-			tm_huge_fetched(lane, &b, status);
+		if (is_huge(p, io)) {
+			tm_huge_fetched(lane, &b, io->nr, status);
 		} else {
 			run = io_run(io, i);
 			tm_run_came(lane, &b, run, status);
@@ -504,7 +510,7 @@ void tm_pager_stored(struct tm_io *io, int status)
 	for (i = 0; i < io->nr_segs; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
 		run = 1;
-		if (is_huge(io)) {
+		if (is_huge(p, io)) {
 			count(&lane->storing, -(int)io->nr);
 			tm_huge_stored(lane, &b, status);
 		} else if (!status) {

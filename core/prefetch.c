@@ -21,7 +21,9 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max, u32 unit)
 
 static u32 window_next(const struct tm_prefetch *p, u32 size)
 {
-	u32 next = !size ? p->least : size < p->max / 16 ? size * 4 : size * 2;
+	/* quickly to where huge blocks begin */
+	u32 fast = p->unit ? p->unit : p->max / 16;
+	u32 next = !size ? p->least : size < fast ? size * 4 : size * 2;
 
 	return next < p->max ? next : p->max;
 }
