@@ -535,7 +535,7 @@ static void io_check(const struct tm_io *io)
 
 static struct net_request *submit_io(enum kind kind, struct tm_io *io)
 {
-	unsigned int lane = tm_lane_index(io->lane), i, blocks = 0;
+	unsigned int lane = tm_lane_index(io->lane), i, nr = 0, blocks = 0;
 	const struct tm_pager_config *p = &sim.config.pager;
 	struct net_request *r;
 
@@ -548,8 +548,12 @@ static struct net_request *submit_io(enum kind kind, struct tm_io *io)
 	r->io = io;
 	for (i = 0; i < nr_requests; i++)
 		if (requests[i].kind != NONE && requests[i].io &&
-		    requests[i].lane == lane)
+		    requests[i].lane == lane) {
+			nr++;
 			blocks += requests[i].io->nr;
+		}
+	sim_check(nr <= p->io_depth, "%u requests under way on lane %u", nr,
+		  lane);
 	/* the last one may be huge */
 	sim_check(blocks < p->io_depth + (p->huge_blocks ? p->huge_blocks : 1),
 		  "%u blocks under way on lane %u", blocks, lane);
