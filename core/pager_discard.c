@@ -67,6 +67,18 @@ static bool lock_small(struct tm_lane *lane, const struct tm_ref *b)
 	return false;
 }
 
+/* It may have been split meanwhile, and its parts are emptied in turn. */
+static void discard_await_huge(struct tm_pager *p, u64 block)
+{
+	struct tm_ref b;
+	u32 i;
+
+	for (i = 0; i < p->config.huge_blocks; i++) {
+		b = tm_ref_find(p, block + i);
+		discard_await(p, &b);
+	}
+}
+
 /* Returns how many blocks that was; 0 where this does not begin a huge one. */
 static u32 discard_huge(struct tm_lane *lane, const struct tm_ref *b)
 {
@@ -81,7 +93,7 @@ static u32 discard_huge(struct tm_lane *lane, const struct tm_ref *b)
 	state = b->e->state;
 	tm_huge_discard(lane, b);
 	if (state == TM_MAPPING || state == TM_UNMAPPING)
-		discard_await(p, b);
+		discard_await_huge(p, b->block);
 	tm_stats_add(lane->stats, discarded, p->config.huge_blocks);
 	return p->config.huge_blocks;
 }

@@ -103,27 +103,36 @@ static bool may_leave(struct tm_pager *p, const struct tm_ref *b,
 #define FRAMES_SOON 8
 
 /* Of the same kind as the victim, and not much younger. */
-static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
-			 const struct tm_ref *b, bool have_slot)
+static bool like_victim(struct tm_pager *p, const struct tm_ref *victim,
+			const struct tm_ref *b, bool have_slot)
 {
-	if (b->block % TM_RUN_BLOCKS < TM_RUN_BLOCKS - FRAMES_SOON)
-		tm_touch_soon(&p->frames.at[b->e[FRAMES_SOON].frame]);
 	return b->e->state == victim->e->state &&
 	       tm_replace_joins(&b->shard->replace, victim->e->frame,
 				b->e->frame) &&
 	       may_leave(p, b, have_slot);
 }
 
+/* And small, as it is: a huge one leaves alone. */
+static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
+			 const struct tm_ref *b, bool have_slot)
+{
+	if (b->block % TM_RUN_BLOCKS < TM_RUN_BLOCKS - FRAMES_SOON)
+		tm_touch_soon(&p->frames.at[b->e[FRAMES_SOON].frame]);
+	return like_victim(p, victim, b, have_slot) &&
+	       !tm_ref_is_huge(p, victim) && !tm_ref_is_huge(p, b);
+}
+
 /* What follows the victims belongs to them, but that they are enough. */
 static bool goes_on(struct tm_pager *p, const struct tm_ref *victim,
 		    const struct tm_victims *v, bool have_slot)
 {
-	struct tm_ref next = {.block = v->first.block + v->nr};
+	u32 nr = v->nr * tm_ref_frame(p, victim)->blocks;
+	struct tm_ref next = {.block = v->first.block + nr};
 
 	if (next.block >> p->stretch_shift != victim->block >> p->stretch_shift)
 		return false;
 	next = tm_ref_find(p, next.block);
-	return next.e && joins_victim(p, victim, &next, have_slot);
+	return next.e && like_victim(p, victim, &next, have_slot);
 }
 
 /*

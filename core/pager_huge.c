@@ -669,7 +669,7 @@ void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *b, u32 nr,
 	}
 	tm_stats_add(lane->stats, fetched_blocks, p->config.huge_blocks);
 	tm_lock_acquire(&head.shard->lock);
-	if (!(f->flags & TM_FRAME_MARKER))
+	if (tm_run_joins(p, &head))
 		head.e->flags |= TM_BLOCK_WANTED;
 	tm_huge_settle(lane, &head, TM_HELD_BYTES);
 }

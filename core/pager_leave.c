@@ -38,6 +38,14 @@ void tm_content_look(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
 				 c->fingerprint == b->e->fingerprint));
 }
 
+/* Its bytes have been looked at: not again before they left. */
+static void victim_stays(struct tm_lane *lane, const struct tm_ref *b)
+{
+	tm_lock_acquire(&b->shard->lock);
+	tm_ref_frame(lane->pager, b)->flags |= TM_FRAME_DIRTY;
+	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+}
+
 /*
  * Send a changed block to its own slot, or to a new one; @no_slot is set to
  * the error when there is none. @flags are the block's, of which others only
@@ -53,15 +61,17 @@ static bool victim_store(struct tm_lane *lane, const struct tm_ref *b,
 	bool owns, forgotten = false;
 	u32 crc;
 
+	/* the parts of a huge block may be more than requests are left for */
+	if (!tm_lane_room(lane, false)) {
+		victim_stays(lane, b);
+		return false;
+	}
 	owns = tm_slot_usable(p, e, flags);
 	lane->slots_used |= !owns;
 	if (!owns)
 		*no_slot = tm_place_get(p->place, b->block, &slot);
 	if (!owns && *no_slot) {
-		tm_lock_acquire(&b->shard->lock);
-		/* its bytes have been looked at: not again before they left */
-		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+		victim_stays(lane, b);
 		return false;
 	}
 	crc = p->ops->checksum(p->ctx, b->block, e->frame,

@@ -69,7 +69,7 @@ struct world {
 	struct tm_pager_config config;
 	struct w_view *view;
 	u8 *frames;
-	u32 *owner; /* block + 1 of each frame in use */
+	u32 *owner; /* block + 1 of each frame in use, or part of a huge one */
 	struct w_server server[4];
 	struct w_request request[TM_LANES_MAX][W_REQUESTS];
 	u32 nr_requests[TM_LANES_MAX];
@@ -79,6 +79,7 @@ struct world {
 	bool no_discards; /* too much is under way */
 	u64 released, discards;
 	u64 map_runs, unmap_runs;
+	u64 huge_maps, huge_unmaps, splits;
 	int last_error;
 	struct tm_pager_ops ops;
 };
@@ -90,10 +91,61 @@ static inline u64 w_now(void *ctx)
 	return tm_load_relaxed(&w->now);
 }
 
-static inline u8 *w_frame(struct world *w, u32 frame)
+static inline bool w_is_huge(const struct world *w, u32 frame)
 {
-	W_CHECK(frame < w->config.nr_frames);
-	return w->frames + (size_t)frame * W_BLOCK;
+	return frame >= w->config.nr_frames;
+}
+
+/* Frames, and behind them parts of huge ones. */
+static inline u32 w_places(const struct world *w)
+{
+	u32 nr = w->config.nr_frames, huge = w->config.huge_blocks;
+
+	return huge ? nr + nr / huge * huge : nr;
+}
+
+/* Where the block is in a frame that holds it, perhaps with others. */
+static inline u32 w_place(const struct world *w, u64 block, u32 frame)
+{
+	u32 nr = w->config.nr_frames, huge = w->config.huge_blocks, place;
+
+	if (!w_is_huge(w, frame))
+		return frame;
+	place = nr + (frame - nr) * huge + (u32)(block & (huge - 1));
+	W_CHECK(huge && place < w_places(w));
+	return place;
+}
+
+static inline u8 *w_bytes(const struct world *w, u64 block, u32 frame)
+{
+	return w->frames + (size_t)w_place(w, block, frame) * W_BLOCK;
+}
+
+static inline u32 *w_owner(const struct world *w, u64 block, u32 frame)
+{
+	return &w->owner[w_place(w, block, frame)];
+}
+
+/* How many blocks a call is about that names this one and this frame. */
+static inline u32 w_blocks(const struct world *w, u64 block, u32 frame)
+{
+	u32 nr = w->config.huge_blocks;
+
+	if (!w_is_huge(w, frame))
+		return 1;
+	W_CHECK(block % nr == 0 && block + nr <= w->config.nr_blocks);
+	return nr;
+}
+
+/* Of a request: what its @i-th block is, and the frame that it is in. */
+static inline u64 w_io_block(const struct tm_io *io, u32 i)
+{
+	return io->nr_segs == 1 ? io->seg[0].block + i : io->seg[i].block;
+}
+
+static inline u32 w_io_frame(const struct tm_io *io, u32 i)
+{
+	return io->seg[io->nr_segs == 1 ? 0 : i].frame;
 }
 
 static inline void w_add(struct world *w, struct tm_lane *lane,
@@ -105,6 +157,22 @@ static inline void w_add(struct world *w, struct tm_lane *lane,
 	w->request[i][w->nr_requests[i]++] = r;
 }
 
+/* What is under way on a lane, of which the last may be huge. */
+static inline void w_check_depth(const struct world *w, unsigned int lane)
+{
+	const struct w_request *r = w->request[lane];
+	u32 i, nr = 0, blocks = 0, huge = w->config.huge_blocks;
+
+	for (i = 0; i < w->nr_requests[lane]; i++) {
+		if (!r[i].io)
+			continue;
+		nr++;
+		blocks += r[i].io->nr;
+	}
+	W_CHECK(nr <= w->config.io_depth);
+	W_CHECK(blocks < w->config.io_depth + (huge ? huge : 1));
+}
+
 static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
 {
 	u64 given;
@@ -114,12 +182,15 @@ static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
 	given = w->server[io->server].given;
 	pthread_mutex_unlock(&w->server[io->server].lock);
 	W_CHECK(io->nr >= 1 && io->nr <= TM_IO_BLOCKS);
-	W_CHECK((u64)io->nr << W_SHIFT <= w->config.io_bytes || io->nr == 1);
+	W_CHECK((u64)io->nr << W_SHIFT <= w->config.io_bytes || io->nr == 1 ||
+		w_is_huge(w, io->seg[0].frame));
+	W_CHECK(io->nr_segs == (w_is_huge(w, io->seg[0].frame) ? 1 : io->nr));
 	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <= given);
 	for (i = 0; i < io->nr; i++)
-		w_frame(w, io->seg[i].frame);
+		w_bytes(w, w_io_block(io, i), w_io_frame(io, i));
 	w_add(w, io->lane,
 	      (struct w_request){.kind = kind, .io = io, .server = io->server});
+	w_check_depth(w, tm_lane_index(io->lane));
 }
 
 static inline void w_fetch(void *ctx, struct tm_io *io)
@@ -163,54 +234,79 @@ static inline bool w_release(void *ctx, struct tm_lane *lane,
 	return true;
 }
 
-static inline int w_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
-			unsigned int flags)
+static inline void w_map_one(struct world *w, u64 block, u32 frame,
+			     unsigned int flags)
 {
-	struct world *w = ctx;
 	struct w_view *v = &w->view[block];
 	u32 owner = (u32)block + 1;
-	int err;
 
 	pthread_mutex_lock(&v->lock);
 	W_CHECK(!v->writable);
 	W_CHECK(!v->readable || v->frame == frame);
-	err = v->map_error;
-	if (!err) {
-		if (flags & TM_MAP_ZERO) {
-			W_CHECK(tm_cas(&w->owner[frame], 0, owner));
-			memset(w_frame(w, frame), 0, W_BLOCK);
-			v->dirty = false;
-		}
-		W_CHECK(tm_load_relaxed(&w->owner[frame]) == owner);
-		v->readable = true;
-		v->writable = true;
-		v->failed = false;
-		v->frame = frame;
-		v->maps++;
+	if (flags & TM_MAP_ZERO) {
+		W_CHECK(tm_cas(w_owner(w, block, frame), 0, owner));
+		memset(w_bytes(w, block, frame), 0, W_BLOCK);
+		v->dirty = false;
 	}
+	W_CHECK(tm_load_relaxed(w_owner(w, block, frame)) == owner);
+	v->readable = true;
+	v->writable = true;
+	v->failed = false;
+	v->frame = frame;
+	v->maps++;
 	pthread_mutex_unlock(&v->lock);
-	return err;
+}
+
+static inline int w_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+			unsigned int flags)
+{
+	struct world *w = ctx;
+	u32 i, nr = w_blocks(w, block, frame);
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		err = tm_load_relaxed(&w->view[block + i].map_error);
+		if (err)
+			return err;
+	}
+	for (i = 0; i < nr; i++)
+		w_map_one(w, block + i, frame, flags);
+	if (w_is_huge(w, frame))
+		tm_add_return(&w->huge_maps, 1);
+	return 0;
+}
+
+static inline bool w_unmap_one(struct world *w, u64 block, u32 frame)
+{
+	struct w_view *v = &w->view[block];
+	bool dirty;
+
+	pthread_mutex_lock(&v->lock);
+	W_CHECK(v->writable && v->frame == frame);
+	v->writable = false;
+	v->readable = !w->config.can_cache;
+	dirty = v->dirty;
+	v->dirty = false;
+	pthread_mutex_unlock(&v->lock);
+	return dirty;
 }
 
 static inline int w_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
 	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	int result = TM_UNMAP_UNKNOWN;
+	u32 i, nr = w_blocks(w, block, frame);
+	bool dirty = false;
 
-	pthread_mutex_lock(&v->lock);
-	W_CHECK(v->writable && v->frame == frame);
-	if (v->pinned) {
-		result = -EBUSY;
-	} else {
-		v->writable = false;
-		v->readable = !w->config.can_cache;
-		if (w->exact_unmap)
-			result = v->dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
-		v->dirty = false;
-	}
-	pthread_mutex_unlock(&v->lock);
-	return result;
+	for (i = 0; i < nr; i++)
+		if (tm_load_relaxed(&w->view[block + i].pinned))
+			return -EBUSY;
+	for (i = 0; i < nr; i++)
+		dirty |= w_unmap_one(w, block + i, frame);
+	if (w_is_huge(w, frame))
+		tm_add_return(&w->huge_unmaps, 1);
+	if (!w->exact_unmap)
+		return TM_UNMAP_UNKNOWN;
+	return dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
 }
 
 /* Up to the first that cannot, as if one by one. */
@@ -239,35 +335,83 @@ static inline u32 w_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
 	return nr;
 }
 
+static inline void w_drop_one(struct world *w, u64 block, u32 frame,
+			      bool pinned)
+{
+	struct w_view *v = &w->view[block];
+	u32 owner = tm_load_relaxed(w_owner(w, block, frame));
+
+	pthread_mutex_lock(&v->lock);
+	W_CHECK(!v->writable || pinned);
+	v->readable = false;
+	v->writable = false;
+	memset(w_bytes(w, block, frame), 0xee, W_BLOCK);
+	W_CHECK(!owner || owner == block + 1);
+	tm_store_relaxed(w_owner(w, block, frame), 0);
+	pthread_mutex_unlock(&v->lock);
+}
+
 static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
 	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	u32 owner = tm_load_relaxed(&w->owner[frame]);
+	u32 i, nr = w_blocks(w, block, frame);
+	bool pinned = false;
+
+	for (i = 0; i < nr; i++)
+		pinned |= tm_load_relaxed(&w->view[block + i].pinned);
+	for (i = 0; i < nr; i++)
+		w_drop_one(w, block + i, frame, pinned);
+}
+
+static inline void w_split(void *ctx, struct tm_lane *lane, u64 block,
+			   u32 frame, const u32 *small)
+{
+	struct world *w = ctx;
+	u32 i, nr = w_blocks(w, block, frame), owner;
+
+	W_CHECK(w_is_huge(w, frame));
+	for (i = 0; i < nr; i++) {
+		struct w_view *v = &w->view[block + i];
+
+		pthread_mutex_lock(&v->lock);
+		owner = tm_load_relaxed(w_owner(w, block + i, frame));
+		W_CHECK(!owner || owner == block + i + 1);
+		W_CHECK(!w_is_huge(w, small[i]));
+		W_CHECK(tm_cas(&w->owner[small[i]], 0, owner));
+		memcpy(w_bytes(w, block + i, small[i]),
+		       w_bytes(w, block + i, frame), W_BLOCK);
+		memset(w_bytes(w, block + i, frame), 0xee, W_BLOCK);
+		tm_store_relaxed(w_owner(w, block + i, frame), 0);
+		if (v->readable)
+			v->frame = small[i];
+		pthread_mutex_unlock(&v->lock);
+	}
+	tm_add_return(&w->splits, 1);
+}
+
+static inline bool w_take_accessed(struct w_view *v)
+{
+	bool accessed;
 
 	pthread_mutex_lock(&v->lock);
-	W_CHECK(!v->writable || v->pinned);
-	v->readable = false;
-	v->writable = false;
-	memset(w_frame(w, frame), 0xee, W_BLOCK);
-	W_CHECK(!owner || owner == block + 1);
-	tm_store_relaxed(&w->owner[frame], 0);
+	accessed = v->accessed;
+	v->accessed = false;
 	pthread_mutex_unlock(&v->lock);
+	return accessed;
 }
 
 static inline void w_accessed(void *ctx, struct tm_lane *lane, u64 block,
 			      const u32 *frame, u32 nr, int *answer)
 {
 	struct world *w = ctx;
-	u32 i;
+	bool accessed;
+	u32 i, k;
 
 	for (i = 0; i < nr; i++) {
-		struct w_view *v = &w->view[block + i];
-
-		pthread_mutex_lock(&v->lock);
-		answer[i] = w->knows_accessed ? v->accessed : -EOPNOTSUPP;
-		v->accessed = false;
-		pthread_mutex_unlock(&v->lock);
+		accessed = false;
+		for (k = 0; k < w_blocks(w, block + i, frame[i]); k++)
+			accessed |= w_take_accessed(&w->view[block + i + k]);
+		answer[i] = w->knows_accessed ? accessed : -EOPNOTSUPP;
 	}
 }
 
@@ -295,12 +439,12 @@ static inline void w_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
 
 static inline u32 w_checksum(void *ctx, u64 block, u32 frame, u32 seed)
 {
-	return tm_crc32c(seed, w_frame(ctx, frame), W_BLOCK);
+	return tm_crc32c(seed, w_bytes(ctx, block, frame), W_BLOCK);
 }
 
 static inline u64 w_fingerprint(void *ctx, u64 block, u32 frame)
 {
-	const u64 *word = (const u64 *)(const void *)w_frame(ctx, frame);
+	const u64 *word = (const u64 *)(const void *)w_bytes(ctx, block, frame);
 	u64 hash = 1469598103934665603ULL, any = 0;
 	u32 i;
 
@@ -340,8 +484,8 @@ static inline struct world *w_create(struct tm_pager_config config)
 	w->view = calloc(config.nr_blocks, sizeof(*w->view));
 	for (i = 0; i < config.nr_blocks; i++)
 		pthread_mutex_init(&w->view[i].lock, NULL);
-	w->frames = calloc(config.nr_frames, W_BLOCK);
-	w->owner = calloc(config.nr_frames, sizeof(*w->owner));
+	w->frames = calloc(w_places(w), W_BLOCK);
+	w->owner = calloc(w_places(w), sizeof(*w->owner));
 	for (i = 0; i < config.nr_servers; i++) {
 		struct w_server *s = &w->server[i];
 
@@ -361,6 +505,7 @@ static inline struct world *w_create(struct tm_pager_config config)
 		.unmap = w_unmap,
 		.unmap_run = w_unmap_run,
 		.drop = w_drop,
+		.split = w_split,
 		.accessed = w_accessed,
 		.wake = w_wake,
 		.fail = w_fail,
@@ -401,15 +546,16 @@ static inline void w_transfer(struct world *w, struct tm_io *io, bool store)
 	pthread_mutex_lock(&s->lock);
 	for (i = 0; i < io->nr; i++) {
 		u8 *remote = s->mem + io->addr + ((u64)i << W_SHIFT);
-		u8 *frame = w_frame(w, io->seg[i].frame);
+		u64 block = w_io_block(io, i);
+		u32 frame = w_io_frame(io, i);
+		u8 *bytes = w_bytes(w, block, frame);
 
 		if (store) {
-			memcpy(remote, frame, W_BLOCK);
+			memcpy(remote, bytes, W_BLOCK);
 		} else {
-			u32 *owner = &w->owner[io->seg[i].frame];
-
-			W_CHECK(tm_cas(owner, 0, (u32)io->seg[i].block + 1));
-			memcpy(frame, remote, W_BLOCK);
+			W_CHECK(tm_cas(w_owner(w, block, frame), 0,
+				       (u32)block + 1));
+			memcpy(bytes, remote, W_BLOCK);
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -517,7 +663,7 @@ static inline bool w_access(struct world *w, u64 block, bool write, u64 *value)
 	pthread_mutex_lock(&v->lock);
 	ok = write ? v->writable : v->readable;
 	if (ok) {
-		word = (u64 *)(void *)w_frame(w, v->frame);
+		word = (u64 *)(void *)w_bytes(w, block, v->frame);
 		if (write) {
 			word[0] = *value;
 			word[W_BLOCK / 8 - 1] = *value;
