@@ -498,11 +498,16 @@ static u32 most_pieces(const struct tm_pager *p)
 	return nr < 2 ? 2 : nr;
 }
 
-/* Requests that may be started; those of the batches are to come still. */
+/*
+ * Requests that may be started: those of the batches are to come still, and the
+ * table has one more than the glue, for that which is just ending.
+ */
 static u32 requests_left(const struct tm_lane *lane)
 {
-	return tm_lane_room(lane, true)
-		       ? lane->nr_io_free - lane->fetch.nr - lane->store.nr
+	u32 taken = lane->fetch.nr + lane->store.nr + 1;
+
+	return tm_lane_room(lane, true) && lane->nr_io_free > taken
+		       ? lane->nr_io_free - taken
 		       : 0;
 }
 
@@ -769,14 +774,6 @@ static int find_slots(struct tm_lane *lane, const struct tm_ref *head,
 				slot);
 }
 
-static void slots_put(struct tm_pager *p, struct tm_replica slot)
-{
-	u32 i;
-
-	for (i = 0; i < p->config.huge_blocks; i++, slot.slot++)
-		tm_place_put(p->place, slot);
-}
-
 /* What the parts know of their copies from now on; returns how many slots, in
  * lane->huge, are not theirs any more. Shard locked. */
 static u32 parts_store(struct tm_lane *lane, const struct tm_ref *head,
@@ -827,7 +824,7 @@ static u32 huge_store(struct tm_lane *lane, const struct tm_ref *head,
 		tm_stats_add(lane->stats, evict_rescued, p->config.huge_blocks);
 		tm_huge_settle(lane, head, TM_HELD_BYTES);
 		if (!owns)
-			slots_put(p, slot);
+			tm_slots_put(p, slot, p->config.huge_blocks);
 		return 0;
 	}
 	lost = parts_store(lane, head, owns, slot, print);
@@ -835,7 +832,7 @@ static u32 huge_store(struct tm_lane *lane, const struct tm_ref *head,
 	tm_lock_release(&head->shard->lock);
 	tm_store_huge(lane, head);
 	for (i = 0; i < lost; i++)
-		tm_place_put(p->place, huge->slot[i]);
+		tm_slot_free(lane, huge->slot[i]);
 	return p->config.huge_blocks;
 }
 

@@ -521,6 +521,9 @@ void tm_store_failed(struct tm_lane *lane, const struct tm_ref *b);
 /** tm_lane_flush_full() - after each add, when the shard is unlocked again */
 void tm_lane_flush_full(struct tm_lane *lane);
 
+/** tm_slots_put() - @nr slots in a row may be given out again, at once */
+void tm_slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr);
+
 /** tm_slot_free() - a slot is not used any more; tells the server, batched */
 void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);
 

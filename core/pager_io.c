@@ -172,7 +172,7 @@ void tm_lane_flush_full(struct tm_lane *lane)
 		store_flush(lane);
 }
 
-static void slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
+void tm_slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
 {
 	for (; nr; nr--, slot.slot++)
 		tm_place_put(p->place, slot);
@@ -195,7 +195,7 @@ static void freed_flush(struct tm_lane *lane)
 	if (!tm_place_server_alive(p->place, slot.server) ||
 	    !p->ops->discard(p->ctx, lane, slot.server, (u64)slot.slot << shift,
 			     nr << shift))
-		slots_put(p, slot, nr);
+		tm_slots_put(p, slot, nr);
 }
 
 void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
@@ -204,7 +204,7 @@ void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
 	struct tm_pager *p = lane->pager;
 	u32 shift = p->config.block_shift;
 
-	slots_put(p,
+	tm_slots_put(p,
 		  (struct tm_replica){.server = server, .slot = addr >> shift},
 		  bytes >> shift);
 	tm_lane_finish(lane);
