@@ -229,9 +229,9 @@ static u32 choose_depth(const struct tm_uffd_engine *e)
 		depth = DEPTH_MAX;
 	/* room for more of those, where they are but a small part of all */
 	if (e->huge_blocks && depth < e->nr_frames / HUGE_SHARE)
-		depth = e->nr_frames / HUGE_SHARE < 2 * DEPTH_MAX
+		depth = e->nr_frames / HUGE_SHARE < 4 * DEPTH_MAX
 				? e->nr_frames / HUGE_SHARE
-				: 2 * DEPTH_MAX;
+				: 4 * DEPTH_MAX;
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 

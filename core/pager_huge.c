@@ -415,31 +415,6 @@ static bool zero_fill(struct tm_lane *lane, const struct tm_ref *head)
 	return true;
 }
 
-bool tm_huge_fault(struct tm_lane *lane, u64 block, u64 started_ns)
-{
-	struct tm_pager *p = lane->pager;
-	u64 last = p->config.huge_blocks - 1;
-	struct tm_ref head;
-	u32 frame;
-
-	/* a pass up, or down, gets to it there */
-	if (((block & last) && (block & last) != last) ||
-	    tm_load_relaxed(&p->waiting) ||
-	    !tm_ahead_goes_on(p, block, p->config.huge_blocks) ||
-	    !have_entries(lane, block & ~last, &head))
-		return false;
-	tm_lock_acquire(&head.shard->lock);
-	frame = head.e->state == TM_ABSENT && are_plain(p, &head)
-			? tm_frame_get_huge(&p->frames, tm_frames_kept(p))
-			: TM_NO_FRAME;
-	if (frame == TM_NO_FRAME) {
-		tm_lock_release(&head.shard->lock);
-		return false;
-	}
-	make_huge(lane, &head, frame, TM_FRAME_FAULT, started_ns);
-	return zero_fill(lane, &head);
-}
-
 /*
  * In how many pieces the parts lie on servers that live; 0 where some do not.
  * Shard locked.
@@ -511,8 +486,9 @@ static u32 requests_left(const struct tm_lane *lane)
 		       : 0;
 }
 
-static enum tm_huge_ahead fetch_ahead(struct tm_lane *lane,
-				      const struct tm_ref *head, u8 marker)
+/* @flags: the frame's. Shard locked; fetch_pieces() comes next. */
+static enum tm_huge_ahead fetch_begin(struct tm_lane *lane,
+				      const struct tm_ref *head, u8 flags)
 {
 	struct tm_pager *p = lane->pager;
 	u32 frame, pieces = count_pieces(p, head);
@@ -524,7 +500,7 @@ static enum tm_huge_ahead fetch_ahead(struct tm_lane *lane,
 	frame = tm_frame_get_huge(&p->frames, tm_frames_kept(p));
 	if (frame == TM_NO_FRAME)
 		return TM_HUGE_LATER;
-	make_huge(lane, head, frame, TM_FRAME_AHEAD | marker, 0);
+	make_huge(lane, head, frame, flags, 0);
 	head->e->state = TM_FETCHING;
 	p->frames.at[frame].pieces = pieces;
 	p->frames.at[frame].missed = 0;
@@ -543,7 +519,7 @@ enum tm_huge_ahead tm_huge_ahead(struct tm_lane *lane, u64 block, bool zeros,
 		return TM_HUGE_NONE;
 	tm_lock_acquire(&head.shard->lock);
 	if (head.e->state == TM_REMOTE && are_plain(p, &head)) {
-		had = fetch_ahead(lane, &head, marker);
+		had = fetch_begin(lane, &head, TM_FRAME_AHEAD | marker);
 	} else if (head.e->state == TM_ABSENT && zeros && are_plain(p, &head)) {
 		had = TM_HUGE_LATER;
 		frame = tm_frame_get_huge(&p->frames, tm_frames_kept(p));
@@ -559,6 +535,37 @@ enum tm_huge_ahead tm_huge_ahead(struct tm_lane *lane, u64 block, bool zeros,
 		tm_stats_add(lane->stats, prefetched, p->config.huge_blocks);
 	}
 	return had;
+}
+
+bool tm_huge_fault(struct tm_lane *lane, u64 block, u64 started_ns)
+{
+	struct tm_pager *p = lane->pager;
+	u64 last = p->config.huge_blocks - 1;
+	enum tm_huge_ahead had = TM_HUGE_NONE;
+	struct tm_ref head;
+	u32 frame;
+
+	/* a pass up, or down, gets to it there */
+	if (((block & last) && (block & last) != last) ||
+	    tm_load_relaxed(&p->waiting) ||
+	    !tm_ahead_goes_on(p, block, p->config.huge_blocks) ||
+	    !have_entries(lane, block & ~last, &head))
+		return false;
+	tm_lock_acquire(&head.shard->lock);
+	if (head.e->state == TM_ABSENT && are_plain(p, &head)) {
+		frame = tm_frame_get_huge(&p->frames, tm_frames_kept(p));
+		if (frame != TM_NO_FRAME) {
+			make_huge(lane, &head, frame, TM_FRAME_FAULT,
+				  started_ns);
+			return zero_fill(lane, &head);
+		}
+	} else if (head.e->state == TM_REMOTE && are_plain(p, &head)) {
+		had = fetch_begin(lane, &head, 0);
+	}
+	tm_lock_release(&head.shard->lock);
+	if (had == TM_HUGE_FETCHES)
+		fetch_pieces(lane, &head);
+	return false;
 }
 
 /* Their places were used while a fault waited for a frame. */

@@ -333,9 +333,10 @@ enum tm_huge_ahead tm_huge_ahead(struct tm_lane *lane, u64 block, bool zeros,
 				 u8 marker);
 
 /**
- * tm_huge_fault() - a fault on a new block, where a stream goes on with so many
+ * tm_huge_fault() - a fault where a stream goes on with as many blocks
  *
- * Returns true where it has been served, and a huge one is there.
+ * Returns true where it has been served, and a new huge one is there. Else one
+ * may be on its way, for which the fault is to wait.
  */
 bool tm_huge_fault(struct tm_lane *lane, u64 block, u64 started_ns);
 
