@@ -226,25 +226,44 @@ assert_eq "$(minicluster down)" "minicluster: is down" "down again"
 
 # --- an up that dies ---------------------------------------------------------
 
-# Anywhere on its way: it needs about a second
-for delay in 0.1 0.2 0.3 0.4 0.6 0.8; do
+# up_ended_at SIGNAL CONDITION...: its exit status, when it gets the signal as
+# soon as the condition holds
+up_ended_at() {
+	local signal=$1 up
+	shift
 	"$SRC/contrib/minicluster" up -n 3 >/dev/null 2>&1 &
-	sleep $delay
-	kill -KILL $!
-	wait $! 2>/dev/null
-	if [ $delay = 0.4 ]; then
+	up=$!
+	wait_until 20 "$@"
+	kill "-$signal" $up
+	wait $up 2>/dev/null
+}
+runs() {
+	pgrep -f "^$1" >/dev/null
+}
+
+# In the order in which they start. Up has still to wait for idle nodes when
+# the last one runs.
+stages=('minicluster ctl ' 'minicluster n3 ' 'munged --key-file=/run/minicluster'
+	slurmctld 'slurmd -N n3')
+up_ended_at KILL test -e /run/minicluster
+assert_eq $? 137 "up killed when it has a folder"
+minicluster down >/dev/null
+assert_nothing_left "then down"
+for stage in "${stages[@]}"; do
+	up_ended_at KILL runs "$stage"
+	assert_eq $? 137 "up killed when it has started $stage"
+	if [ "$stage" = slurmctld ]; then
 		minicluster up -n 1 >/dev/null
 		assert_eq "$(states)" "n1 idle " "up clears what a crash left"
 	fi
 	minicluster down >/dev/null
-	assert_nothing_left "up killed after $delay s, then down"
+	assert_nothing_left "then down"
 done
-"$SRC/contrib/minicluster" up -n 3 >/dev/null 2>&1 &
-sleep 0.5
-kill -TERM $!
-wait $!
-assert_eq $? 143 "up that is told to end"
-assert_nothing_left "it clears up itself"
+for stage in "${stages[@]}"; do
+	up_ended_at TERM runs "$stage"
+	assert_eq $? 143 "up told to end when it has started $stage"
+	assert_nothing_left "it clears up itself"
+done
 
 # --- configuration -----------------------------------------------------------
 
