@@ -36,8 +36,8 @@ enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
 /* New memory is mapped with one call up to so many bytes. */
 #define ZERO_BYTES (1u << 20)
 
-/* So many small blocks get memory at one time, where huge ones share it. */
-#define POPULATE_BLOCKS 128
+/* Small blocks get so much memory at one time, where huge ones share it. */
+#define POPULATE_BYTES (512u << 10)
 
 /* Instead of a frame's slot. */
 #define FRAME_UNUSED (~0u)
@@ -351,7 +351,7 @@ static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
 			       u32 *slot)
 {
 	struct tm_mech_state *s = e->mech_state;
-	u32 i, nr = s->huge_blocks ? POPULATE_BLOCKS : 1;
+	u32 i, nr = s->huge_blocks ? POPULATE_BYTES >> e->block_shift : 1;
 	int err;
 
 	huge_spares_free(e, lane);
