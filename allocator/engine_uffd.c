@@ -36,9 +36,12 @@
 #define DEPTH_MIN 8
 #define DEPTH_MAX 1024
 
-/* Huge pages, and for how many there must be local memory. */
+/*
+ * Huge pages, and for how many there must be local memory: with fewer, those
+ * that wait for room cost streams more than moving them as one gains.
+ */
 #define HUGE_BYTES (2u << 20)
-#define HUGE_LEAST 4
+#define HUGE_LEAST 64
 #define HUGE_SHARE 16
 
 static u64 op_now(void *ctx)
