@@ -36,8 +36,7 @@ enum tm_block_state {
 #define TM_BLOCK_PRINT 0x40u   /* fingerprint is that of the copy */
 #define TM_BLOCK_RETRY 0x80u   /* the last fetch failed */
 #define TM_BLOCK_SPLIT 0x100u  /* of a huge block: when the operation ends */
-#define TM_BLOCK_MISSED 0x200u /* of a part of one: the request for it failed  \
-				*/
+#define TM_BLOCK_MISSED 0x200u /* of a part of one: its request failed */
 
 /**
  * struct tm_block - one block; all zero when it was never touched

@@ -203,10 +203,9 @@ void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
 {
 	struct tm_pager *p = lane->pager;
 	u32 shift = p->config.block_shift;
+	struct tm_replica slot = {.server = server, .slot = addr >> shift};
 
-	tm_slots_put(p,
-		  (struct tm_replica){.server = server, .slot = addr >> shift},
-		  bytes >> shift);
+	tm_slots_put(p, slot, bytes >> shift);
 	tm_lane_finish(lane);
 }
 

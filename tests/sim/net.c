@@ -144,41 +144,6 @@ static struct sim_slot *slots_at(unsigned int server, u64 addr, u64 bytes)
 	return &s->slot[addr / block_bytes()];
 }
 
-static void slot_spoil(struct sim_slot *slot)
-{
-	unsigned int i;
-
-	for (i = 0; i < SIM_WORDS; i++)
-		slot->content.word[i] = sim_random(0);
-	slot->owner = SIM_NO_BLOCK;
-}
-
-/* The copy there is not what was stored any more. */
-static void slot_damaged(const struct sim_slot *slot)
-{
-	if (slot->owner != SIM_NO_BLOCK)
-		sim.block[slot->owner].causes |= CAUSE_DAMAGED;
-}
-
-static void content_damage(struct content *content, const struct sim_slot *slot,
-			   unsigned int server)
-{
-	switch (sim_random(4)) {
-	case 0: /* flipped */
-		content->word[sim_random(SIM_WORDS)] ^= 1ull << sim_random(64);
-		break;
-	case 1: /* zeroed */
-		memset(content, 0, sizeof(*content));
-		break;
-	case 2: /* stale */
-		*content = slot->old;
-		break;
-	default: /* misdirected */
-		slot = sim.server[server].slot;
-		*content = slot[sim_random(SIM_SLOTS_MAX)].content;
-	}
-}
-
 static void deliver_fetch(struct net_request *r)
 {
 	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);

@@ -10,6 +10,7 @@
  *	program.c  the program: threads that access and discard; the model
  *	glue.c	   struct tm_pager_ops: page table, frames
  *	net.c	   requests under way, and the servers
+ *	slot.c	   how a server's bytes are damaged
  *
  * A block's bytes are eight words here. Lanes really interleave: a lane may be
  * left in the middle of any op and continued much later.
@@ -254,6 +255,11 @@ static inline u32 io_frame(const struct tm_io *io, unsigned int i)
 }
 
 /* net.c */
+void slot_spoil(struct sim_slot *slot);
+void slot_damaged(const struct sim_slot *slot);
+void content_damage(struct content *content, const struct sim_slot *slot,
+		    unsigned int server);
+
 void net_init(void);
 void net_deliver(void);
 bool net_complete(void);  /* one that is due, by chance, on an idle lane */
