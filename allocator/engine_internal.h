@@ -99,6 +99,7 @@ struct tm_uffd_engine {
 	struct tm_userfaultfd uffd;
 	u32 block_shift;
 	u32 nr_frames;
+	u32 huge_blocks; /* 0: there are no huge ones */
 	const struct tm_mech_ops *mech;
 	struct tm_mech_state *mech_state;
 	struct tm_pager *pager;

@@ -36,6 +36,14 @@
 #define DEPTH_MIN 8
 #define DEPTH_MAX 1024
 
+/*
+ * Huge pages, and for how many there must be local memory: with fewer, those
+ * that wait for room cost streams more than moving them as one gains.
+ */
+#define HUGE_BYTES (2u << 20)
+#define HUGE_LEAST 64
+#define HUGE_SHARE 16
+
 static u64 op_now(void *ctx)
 {
 	return tm_engine_now();
@@ -83,6 +91,14 @@ static void op_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 	e->mech->drop(e, tm_lane_index(lane), block, frame);
 }
 
+static void op_split(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+		     const u32 *small)
+{
+	struct tm_uffd_engine *e = ctx;
+
+	e->mech->split(e, block, frame, small);
+}
+
 static void op_accessed(void *ctx, struct tm_lane *lane, u64 block,
 			const u32 *frame, u32 nr, int *answer)
 {
@@ -124,6 +140,7 @@ static const struct tm_pager_ops pager_ops = {
 	.unmap = op_unmap,
 	.unmap_run = op_unmap_run,
 	.drop = op_drop,
+	.split = op_split,
 	.accessed = op_accessed,
 	.wake = op_wake,
 	.fail = tm_lost_fail,
@@ -213,6 +230,11 @@ static u32 choose_depth(const struct tm_uffd_engine *e)
 		depth = DEPTH_MIN;
 	if (depth > DEPTH_MAX)
 		depth = DEPTH_MAX;
+	/* room for more of those, where they are but a small part of all */
+	if (e->huge_blocks && depth < e->nr_frames / HUGE_SHARE)
+		depth = e->nr_frames / HUGE_SHARE < 4 * DEPTH_MAX
+				? e->nr_frames / HUGE_SHARE
+				: 4 * DEPTH_MAX;
 	return depth < e->nr_frames / 2 ? depth : e->nr_frames / 2;
 }
 
@@ -223,6 +245,18 @@ static u32 choose_around(const struct tm_uffd_engine *e)
 	if (!e->map.block_auto)
 		return 0;
 	return nr < TM_RUN_BLOCKS ? nr : TM_RUN_BLOCKS;
+}
+
+/* Blocks in a huge page; 0 where there is nothing to gain from those. */
+static u32 choose_huge(const struct tm_uffd_engine *e)
+{
+	u32 nr = HUGE_BYTES >> e->block_shift;
+
+	if (!e->map.block_auto || !e->mech->split || nr < 2 ||
+	    e->map.prefetch_bytes < HUGE_BYTES ||
+	    e->nr_frames < nr * HUGE_LEAST || !tm_uffd_moves_huge())
+		return 0;
+	return nr;
 }
 
 static int pager_start(struct tm_uffd_engine *e)
@@ -239,6 +273,7 @@ static int pager_start(struct tm_uffd_engine *e)
 		.prefetch_blocks =
 			(u32)(e->map.prefetch_bytes >> e->block_shift),
 		.around_blocks = choose_around(e),
+		.huge_blocks = e->huge_blocks,
 		.can_cache = e->mech->can_cache,
 		.stall_ms = e->stall_ms,
 		.replace = e->map.fifo ? &tm_replace_fifo : &tm_replace_lru,
@@ -465,6 +500,7 @@ int tm_uffd_engine_start(struct tm_engine **engine)
 		err = choose_block(e);
 	if (err)
 		goto err_close;
+	e->huge_blocks = choose_huge(e);
 	e->io_depth = choose_depth(e);
 	err = tm_lane_start(&e->lane[0]);
 	if (err) {

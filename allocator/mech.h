@@ -29,6 +29,7 @@ struct tm_uffd_engine;
  * @bytes: where the frame's stable bytes are
  * @map, @map_run, @unmap, @unmap_run, @drop: as in struct tm_pager_ops; the
  *	runs may be NULL
+ * @split: as in struct tm_pager_ops; NULL where there are no huge frames
  * @trim: give the memory of frames not in use back to the system until no more
  *	than @frames have any; may be NULL
  */
@@ -53,6 +54,8 @@ struct tm_mech_ops {
 			 const u32 *frame, u32 nr);
 	void (*drop)(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		     u32 frame);
+	void (*split)(struct tm_uffd_engine *e, u64 block, u32 frame,
+		      const u32 *small);
 	void (*trim)(struct tm_uffd_engine *e, u32 frames);
 };
 

@@ -6,14 +6,7 @@
  * zeroed or copied, and a block disappears from the program atomically. Pages
  * that someone has pinned (direct I/O under way) refuse to be moved.
  *
- * A frame has a slot only while its block is not mapped. Slots are taken in
- * ascending order, like the pages of a log, and there are twice as many as
- * frames: so blocks that come or go together lie together, whatever frames they
- * have, and one call moves all of them.
- *
- * The staging area is registered like the region, so that a stray access to an
- * absent page of it hangs loudly and is never filled with zeros; it is never
- * inherited by fork, or its pages would be shared and refuse to move.
+ * A frame has a slot (stage.h) only while its block is not mapped.
  *
  * Where the program changed the region itself (mlock, mprotect), pages cannot
  * move: on the way in they are copied, and on the way out they stay, as
@@ -24,183 +17,66 @@
 #include <sys/mman.h>
 
 #include "allocator/engine_internal.h"
-
-/*
- * A slot's pages. SPARE: there, and not in use. USED: there, or about to be.
- * What is not USED may be taken by any lane, by compare-and-swap.
- */
-enum slot { SLOT_EMPTY, SLOT_SPARE, SLOT_USED };
-
-#define SLOTS_PER_FRAME 2
-
-/* New memory is mapped with one call up to so many bytes. */
-#define ZERO_BYTES (1u << 20)
+#include "allocator/stage.h"
 
 /* Instead of a frame's slot. */
 #define FRAME_UNUSED (~0u)
 #define FRAME_AWAY (~0u - 1) /* its pages are in the region */
 
-/* Where a lane looks for slots next: for pages, and for room for some. */
-struct cursor {
-	u32 spare;
-	u32 empty;
-} __attribute__((aligned(64)));
-
 struct tm_mech_state {
-	char *stage;
-	size_t stage_bytes;
-	u8 *slot;
-	u32 nr_slots;
-	u32 *slot_of;	   /* a frame's */
-	const char *zeros; /* of the kernel's zero page, for a block or more */
-	size_t zero_bytes;
-	bool huge;
-	u32 populated; /* slots and frames that have pages */
-	u32 keep;      /* as many may stay so */
-	u32 nr_spare;  /* so that nobody looks for them in vain */
-	struct cursor cursor[TM_LANES_MAX];
+	struct tm_stage stage;
+	u32 *slot_of; /* a frame's */
 };
 
-static char *slot_addr(struct tm_uffd_engine *e, u32 slot)
+static bool frame_is_huge(const struct tm_uffd_engine *e, u32 frame)
 {
-	return e->mech_state->stage + ((size_t)slot << e->block_shift);
+	return frame >= e->nr_frames;
 }
 
-/* Pages of a slot in use are not needed. */
-static void slot_empty(struct tm_uffd_engine *e, u32 slot)
+static u32 frame_blocks(const struct tm_uffd_engine *e, u32 frame)
 {
-	madvise(slot_addr(e, slot), e->engine.block, MADV_DONTNEED);
-	__atomic_sub_fetch(&e->mech_state->populated, 1, __ATOMIC_RELAXED);
-	tm_store_release(&e->mech_state->slot[slot], SLOT_EMPTY);
+	return frame_is_huge(e, frame) ? e->huge_blocks : 1;
 }
 
-/* The next slot in this state, which becomes USED; nr_slots if there is none */
-static u32 slot_take(struct tm_mech_state *s, u32 *cursor, enum slot state)
+static size_t frame_bytes(const struct tm_uffd_engine *e, u32 frame)
 {
-	u32 at = *cursor, round;
-
-	for (round = 0; round < 2; round++, at = 0) {
-		for (; at < s->nr_slots; at++) {
-			if (tm_load_relaxed(&s->slot[at]) == state &&
-			    tm_cas(&s->slot[at], (u8)state, (u8)SLOT_USED)) {
-				*cursor = at + 1;
-				return at;
-			}
-		}
-	}
-	return s->nr_slots;
-}
-
-/* Up to @nr empty slots in a row, which become USED; returns how many. */
-static u32 slots_take_empty(struct tm_mech_state *s, unsigned int lane, u32 nr,
-			    u32 *first)
-{
-	u32 *cursor = &s->cursor[lane].empty, taken = 1;
-
-	*first = slot_take(s, cursor, SLOT_EMPTY);
-	TM_BUG_ON(*first == s->nr_slots);
-	while (taken < nr && *cursor < s->nr_slots &&
-	       tm_cas(&s->slot[*cursor], (u8)SLOT_EMPTY, (u8)SLOT_USED)) {
-		(*cursor)++;
-		taken++;
-	}
-	return taken;
-}
-
-static void slots_put_empty(struct tm_mech_state *s, u32 first, u32 nr)
-{
-	while (nr--)
-		tm_store_release(&s->slot[first + nr], SLOT_EMPTY);
-}
-
-/* Fresh zero pages for an empty slot. */
-static int slot_populate(struct tm_uffd_engine *e, u32 slot)
-{
-	struct tm_mech_state *s = e->mech_state;
-	char *addr = slot_addr(e, slot);
-	size_t done;
-	int err;
-
-	if (s->huge) {
-		/*
-		 * UFFDIO_COPY knows small pages only, so fault them in as usual
-		 * while the slot is not registered.
-		 */
-		err = tm_uffd_unregister(e->uffd.fd, addr, e->engine.block);
-		if (!err && madvise(addr, e->engine.block, MADV_POPULATE_WRITE))
-			err = -errno;
-		if (!err)
-			err = tm_uffd_register(e->uffd.fd, addr,
-					       e->engine.block,
-					       UFFDIO_REGISTER_MODE_MISSING);
-	} else {
-		err = tm_uffd_copy(e->uffd.fd, addr, s->zeros, e->engine.block,
-				   &done);
-	}
-	if (!err)
-		__atomic_add_fetch(&s->populated, 1, __ATOMIC_RELAXED);
-	return err;
-}
-
-static bool slot_take_spare(struct tm_mech_state *s, unsigned int lane,
-			    u32 *slot)
-{
-	if (!tm_load_relaxed(&s->nr_spare))
-		return false;
-	*slot = slot_take(s, &s->cursor[lane].spare, SLOT_SPARE);
-	if (*slot == s->nr_slots)
-		return false;
-	__atomic_sub_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
-	return true;
-}
-
-static void slot_put_spare(struct tm_mech_state *s, u32 slot)
-{
-	__atomic_add_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
-	tm_store_release(&s->slot[slot], SLOT_SPARE);
-}
-
-static int slot_populate_empty(struct tm_uffd_engine *e, unsigned int lane,
-			       u32 *slot)
-{
-	struct tm_mech_state *s = e->mech_state;
-	int err;
-
-	slots_take_empty(s, lane, 1, slot);
-	err = slot_populate(e, *slot);
-	if (err)
-		slots_put_empty(s, *slot, 1);
-	return err;
+	return (size_t)frame_blocks(e, frame) << e->block_shift;
 }
 
 /* A slot with pages for a frame that has none; 0 or -errno. */
 static int frame_populate(struct tm_uffd_engine *e, unsigned int lane,
-			  u32 frame)
+			  u32 frame, bool *new)
 {
 	struct tm_mech_state *s = e->mech_state;
 	u32 slot;
-	int err = 0;
+	int err;
 
-	if (!slot_take_spare(s, lane, &slot))
-		err = slot_populate_empty(e, lane, &slot);
+	if (frame_is_huge(e, frame))
+		err = tm_stage_take_huge(&s->stage, lane, &slot, new);
+	else
+		err = tm_stage_take(&s->stage, lane, &slot, new);
 	if (!err)
 		s->slot_of[frame] = slot;
 	return err;
 }
 
+static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 part = (u32)block & (frame_blocks(e, frame) - 1);
+
+	return tm_stage_addr(&s->stage, s->slot_of[frame] + part);
+}
+
 static void *move_fill(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		       u32 frame)
 {
-	struct tm_mech_state *s = e->mech_state;
+	bool new;
 
-	if (s->slot_of[frame] == FRAME_UNUSED && frame_populate(e, lane, frame))
+	if (e->mech_state->slot_of[frame] == FRAME_UNUSED &&
+	    frame_populate(e, lane, frame, &new))
 		return NULL;
-	return slot_addr(e, s->slot_of[frame]);
-}
-
-static void *move_bytes(struct tm_uffd_engine *e, u64 block, u32 frame)
-{
-	return slot_addr(e, e->mech_state->slot_of[frame]);
+	return move_bytes(e, block, frame);
 }
 
 /*
@@ -229,7 +105,8 @@ static void take_back(struct tm_uffd_engine *e, char *app, char *slot,
  */
 static int give(struct tm_uffd_engine *e, u64 block, u32 first, size_t len)
 {
-	char *app = tm_engine_addr(e, block), *slot = slot_addr(e, first);
+	char *app = tm_engine_addr(e, block),
+	     *slot = tm_stage_addr(&e->mech_state->stage, first);
 	size_t at = 0, done;
 	bool copied = false;
 	int err;
@@ -269,17 +146,17 @@ static u32 map_zeros(struct tm_uffd_engine *e, u64 block, const u32 *frame,
 		     u32 nr, int *err)
 {
 	struct tm_mech_state *s = e->mech_state;
-	u32 i, most = (u32)(s->zero_bytes >> e->block_shift);
+	u32 i, most = (u32)(s->stage.zero_bytes >> e->block_shift);
 	size_t done;
 
 	if (most > nr)
 		most = nr;
 	for (i = 0; i < most && s->slot_of[frame[i]] == FRAME_UNUSED;)
 		i++;
-	*err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block), s->zeros,
-			    (size_t)i << e->block_shift, &done);
+	*err = tm_uffd_copy(e->uffd.fd, tm_engine_addr(e, block),
+			    s->stage.zeros, (size_t)i << e->block_shift, &done);
 	nr = (u32)(done >> e->block_shift);
-	__atomic_add_fetch(&s->populated, nr, __ATOMIC_RELAXED);
+	tm_stage_populated(&s->stage, (int)nr);
 	for (i = 0; i < nr; i++)
 		s->slot_of[frame[i]] = FRAME_AWAY;
 	return nr;
@@ -289,31 +166,35 @@ static int move_map(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 		    u32 frame, unsigned int flags)
 {
 	struct tm_mech_state *s = e->mech_state;
+	bool zero = flags & TM_MAP_ZERO, huge = frame_is_huge(e, frame), new;
 	u32 slot = s->slot_of[frame];
-	bool zero = flags & TM_MAP_ZERO;
 	int err;
 
 	if (slot == FRAME_UNUSED) {
 		TM_BUG_ON(!zero);
-		if (!slot_take_spare(s, lane, &slot)) {
-			if (!s->huge) {
-				map_zeros(e, block, &frame, 1, &err);
-				return err;
-			}
-			err = slot_populate_empty(e, lane, &slot);
+		if (huge || s->stage.is_huge) {
+			err = frame_populate(e, lane, frame, &new);
 			if (err)
 				return err;
-			zero = false; /* it is */
+			zero = !new;
+		} else if (tm_stage_take_spare(&s->stage, lane, &slot)) {
+			s->slot_of[frame] = slot;
+		} else {
+			map_zeros(e, block, &frame, 1, &err);
+			return err;
 		}
-		s->slot_of[frame] = slot;
 	}
+	slot = s->slot_of[frame];
 	if (zero)
-		memset(slot_addr(e, slot), 0, e->engine.block);
-	err = give(e, block, slot, e->engine.block);
+		memset(tm_stage_addr(&s->stage, slot), 0,
+		       frame_bytes(e, frame));
+	if (huge)
+		tm_stage_free_table(&s->stage, tm_engine_addr(e, block));
+	err = give(e, block, slot, frame_bytes(e, frame));
 	if (err)
 		return err;
 	s->slot_of[frame] = FRAME_AWAY;
-	slots_put_empty(s, slot, 1);
+	tm_stage_put_moved(&s->stage, slot, frame_blocks(e, frame));
 	return 0;
 }
 
@@ -326,10 +207,11 @@ static u32 frames_zero(struct tm_uffd_engine *e, unsigned int lane,
 
 	for (i = 0; i < nr; i++) {
 		slot = s->slot_of[frame[i]];
-		if (slot == FRAME_UNUSED && !slot_take_spare(s, lane, &slot))
+		if (slot == FRAME_UNUSED &&
+		    !tm_stage_take_spare(&s->stage, lane, &slot))
 			break;
 		s->slot_of[frame[i]] = slot;
-		memset(slot_addr(e, slot), 0, e->engine.block);
+		memset(tm_stage_addr(&s->stage, slot), 0, e->engine.block);
 	}
 	return i;
 }
@@ -350,7 +232,7 @@ static u32 give_run(struct tm_uffd_engine *e, u64 block, const u32 *frame,
 			break;
 		for (i = 0; i < n; i++)
 			s->slot_of[frame[at + i]] = FRAME_AWAY;
-		slots_put_empty(s, first, n);
+		tm_stage_put_moved(&s->stage, first, n);
 	}
 	return at;
 }
@@ -364,9 +246,44 @@ static u32 move_map_run(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	int err;
 
 	/* no pages were to be had for the others */
-	if (at == ready && at < nr && !e->mech_state->huge)
+	if (at == ready && at < nr && !e->mech_state->stage.is_huge)
 		at += map_zeros(e, block + at, frame + at, nr - at, &err);
 	return at;
+}
+
+/*
+ * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the program made a hole
+ * itself, and hears of it when it gets there.
+ */
+static void unmap_failed(u64 block, size_t page, int err)
+{
+	if (err == -EBUSY || err == -EINVAL || err == -ENOENT)
+		return;
+	tm_lane_log(TM_LOG_ERROR, "unmap block %llu, page %zu: %s; it stays",
+		    (unsigned long long)block, page, strerror(-err));
+}
+
+/* All of it, or nothing. */
+static bool huge_unmap(struct tm_uffd_engine *e, unsigned int lane, u64 block,
+		       u32 frame)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 slot = tm_stage_take_huge_empty(&s->stage, lane);
+	size_t done;
+	int err;
+
+	err = tm_uffd_move(e->uffd.fd, tm_stage_addr(&s->stage, slot),
+			   tm_engine_addr(e, block), frame_bytes(e, frame),
+			   &done);
+	if (!err) {
+		s->slot_of[frame] = slot;
+		return true;
+	}
+	if (done)
+		TM_BUG_ON(give(e, block, slot, done));
+	tm_stage_put_moved(&s->stage, slot, e->huge_blocks);
+	unmap_failed(block, done / TM_PAGE, err);
+	return false;
 }
 
 static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
@@ -377,9 +294,12 @@ static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
 	size_t done;
 	int err;
 
+	if (nr && frame_is_huge(e, *frame))
+		return huge_unmap(e, lane, block, *frame);
+
 	for (at = 0; at < nr; at += n) {
-		n = slots_take_empty(s, lane, nr - at, &first);
-		err = tm_uffd_move(e->uffd.fd, slot_addr(e, first),
+		n = tm_stage_take_empty(&s->stage, lane, nr - at, &first);
+		err = tm_uffd_move(e->uffd.fd, tm_stage_addr(&s->stage, first),
 				   tm_engine_addr(e, block + at),
 				   (size_t)n << e->block_shift, &done);
 		whole = err ? (u32)(done >> e->block_shift) : n;
@@ -392,17 +312,8 @@ static u32 move_unmap_run(struct tm_uffd_engine *e, unsigned int lane,
 		if (done)
 			TM_BUG_ON(give(e, block + at + whole, first + whole,
 				       done));
-		slots_put_empty(s, first + whole, n - whole);
-		/*
-		 * EBUSY: pinned. EINVAL: locked or protected. ENOENT: the
-		 * program made a hole itself, and hears of it when it gets
-		 * there.
-		 */
-		if (err != -EBUSY && err != -EINVAL && err != -ENOENT)
-			tm_lane_log(TM_LOG_ERROR,
-				    "unmap block %llu, page %zu: %s; it stays",
-				    (unsigned long long)block + at + whole,
-				    done / TM_PAGE, strerror(-err));
+		tm_stage_put_moved(&s->stage, first + whole, n - whole);
+		unmap_failed(block + at + whole, done / TM_PAGE, err);
 		return at + whole;
 	}
 	return at;
@@ -422,78 +333,59 @@ static void move_drop(struct tm_uffd_engine *e, unsigned int lane, u64 block,
 	u32 slot = s->slot_of[frame];
 
 	s->slot_of[frame] = FRAME_UNUSED;
-	if (slot == FRAME_UNUSED)
-		return;
 	if (slot == FRAME_AWAY) {
 		/* Whoever has the pages pinned may keep them. */
-		madvise(tm_engine_addr(e, block), e->engine.block,
+		madvise(tm_engine_addr(e, block), frame_bytes(e, frame),
 			MADV_DONTNEED);
-		__atomic_sub_fetch(&s->populated, 1, __ATOMIC_RELAXED);
-		return;
+		tm_stage_populated(&s->stage, -(int)frame_blocks(e, frame));
+	} else if (slot != FRAME_UNUSED) {
+		tm_stage_put(&s->stage, slot, frame_is_huge(e, frame));
 	}
-	if (tm_load_relaxed(&s->populated) > tm_load_relaxed(&s->keep))
-		slot_empty(e, slot);
-	else
-		slot_put_spare(s, slot);
+}
+
+/* Its pages stay where they are. */
+static void move_split(struct tm_uffd_engine *e, u64 block, u32 frame,
+		       const u32 *small)
+{
+	struct tm_mech_state *s = e->mech_state;
+	u32 i, slot = s->slot_of[frame];
+	bool there = slot != FRAME_UNUSED && slot != FRAME_AWAY;
+
+	for (i = 0; i < e->huge_blocks; i++)
+		s->slot_of[small[i]] = there ? slot + i : slot;
+	s->slot_of[frame] = FRAME_UNUSED;
 }
 
 static void move_trim(struct tm_uffd_engine *e, u32 frames)
 {
-	struct tm_mech_state *s = e->mech_state;
-
-	tm_store_relaxed(&s->keep, frames);
-	for (u32 i = 0; i < s->nr_slots; i++) {
-		if (tm_load_relaxed(&s->populated) <= frames)
-			return;
-		if (tm_load_relaxed(&s->slot[i]) == SLOT_SPARE &&
-		    tm_cas(&s->slot[i], (u8)SLOT_SPARE, (u8)SLOT_USED)) {
-			__atomic_sub_fetch(&s->nr_spare, 1, __ATOMIC_RELAXED);
-			slot_empty(e, i);
-		}
-	}
+	tm_stage_trim(&e->mech_state->stage, frames);
 }
 
 static int move_start(struct tm_uffd_engine *e)
 {
-	const size_t align = 2u << 20;
-	struct tm_mech_state *s;
-	char *area;
+	struct tm_mech_state *s = tm_alloc(sizeof(*s));
+	u32 nr = e->nr_frames;
 	int err;
 
-	s = tm_alloc(sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->huge = e->engine.block == align;
-	s->keep = e->nr_frames;
-	/* one more for each lane, which may just have found none spare */
-	s->nr_slots = e->nr_frames * SLOTS_PER_FRAME + e->nr_lanes;
-	s->slot = tm_alloc(s->nr_slots);
-	s->slot_of = tm_alloc(e->nr_frames * sizeof(*s->slot_of));
-	s->zero_bytes =
-		e->engine.block > ZERO_BYTES ? e->engine.block : ZERO_BYTES;
-	s->zeros = mmap(NULL, s->zero_bytes, PROT_READ,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	s->stage_bytes = ((size_t)s->nr_slots << e->block_shift) + align;
-	area = mmap(NULL, s->stage_bytes, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!s->slot || !s->slot_of || s->zeros == MAP_FAILED ||
-	    area == MAP_FAILED)
-		return -ENOMEM;
-	memset(s->slot_of, 0xff, e->nr_frames * sizeof(*s->slot_of));
-	for (u32 i = 0; i < e->nr_lanes; i++)
-		s->cursor[i].spare = s->cursor[i].empty =
-			i * (s->nr_slots / e->nr_lanes);
-	madvise((void *)s->zeros, s->zero_bytes, MADV_NOHUGEPAGE);
-	madvise((void *)s->zeros, s->zero_bytes, MADV_POPULATE_READ);
-	madvise(area, s->stage_bytes, MADV_DONTFORK);
-	madvise(area, s->stage_bytes, MADV_DONTDUMP);
-	madvise(area, s->stage_bytes,
-		s->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	s->stage = (char *)(((uintptr_t)area + align - 1) & ~(align - 1));
-	err = tm_uffd_register(e->uffd.fd, s->stage, s->stage_bytes - align,
-			       UFFDIO_REGISTER_MODE_MISSING);
 	e->mech_state = s;
-	return err;
+	err = tm_stage_init(&s->stage, &(struct tm_stage_config){
+					       .uffd = e->uffd.fd,
+					       .block_shift = e->block_shift,
+					       .nr_frames = e->nr_frames,
+					       .huge_blocks = e->huge_blocks,
+					       .nr_lanes = e->nr_lanes,
+				       });
+	if (err)
+		return err;
+	if (e->huge_blocks)
+		nr += e->nr_frames / e->huge_blocks;
+	s->slot_of = tm_alloc(nr * sizeof(*s->slot_of));
+	if (!s->slot_of)
+		return -ENOMEM;
+	memset(s->slot_of, 0xff, nr * sizeof(*s->slot_of));
+	return 0;
 }
 
 const struct tm_mech_ops tm_mech_move = {
@@ -509,5 +401,6 @@ const struct tm_mech_ops tm_mech_move = {
 	.unmap = move_unmap,
 	.unmap_run = move_unmap_run,
 	.drop = move_drop,
+	.split = move_split,
 	.trim = move_trim,
 };

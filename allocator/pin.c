@@ -22,6 +22,16 @@ static bool is_pinned(const struct tm_uffd_engine *e, u64 block)
 	       1;
 }
 
+static bool any_pinned(const struct tm_uffd_engine *e, u64 block, u32 frame)
+{
+	u32 nr = frame < e->nr_frames ? 1 : e->huge_blocks;
+
+	while (nr--)
+		if (is_pinned(e, block + nr))
+			return true;
+	return false;
+}
+
 int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
 {
 	struct tm_uffd_engine *e = lane->engine;
@@ -29,7 +39,7 @@ int tm_pin_unmap(struct tm_engine_lane *lane, u64 block, u32 frame)
 
 	/* Ordered before the look at the bit, as in wait_for_lanes(). */
 	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_SEQ_CST);
-	if (!is_pinned(e, block))
+	if (!any_pinned(e, block, frame))
 		ret = e->mech->unmap(e, lane->index, block, frame);
 	__atomic_add_fetch(&lane->unmapping, 1, __ATOMIC_RELEASE);
 	return ret;

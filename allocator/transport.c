@@ -240,6 +240,7 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 		     enum tm_wire_type type)
 {
 	struct tm_engine_lane *lane = tm_engine_lane_of(e, io->lane);
+	size_t len = ((size_t)io->nr << e->block_shift) / io->nr_segs;
 	struct tm_transport_request *r;
 	void *bytes;
 
@@ -247,7 +248,7 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 	r = request_get(lane, type, io->server, io->addr,
 			(u64)io->nr << e->block_shift);
 	r->io = io;
-	for (unsigned int i = 0; i < io->nr; i++) {
+	for (unsigned int i = 0; i < io->nr_segs; i++) {
 		bytes = type == TM_WIRE_WRITE
 				? e->mech->bytes(e, io->seg[i].block,
 						 io->seg[i].frame)
@@ -255,7 +256,7 @@ static void transfer(struct tm_uffd_engine *e, struct tm_io *io,
 						io->seg[i].block,
 						io->seg[i].frame);
 		if (bytes) {
-			payload_add(&r->request, bytes, e->engine.block);
+			payload_add(&r->request, bytes, len);
 			continue;
 		}
 		tm_lane_log(TM_LOG_ERROR,

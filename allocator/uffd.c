@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -304,6 +306,27 @@ int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done)
 			return -errno;
 		}
 	}
+}
+
+bool tm_uffd_moves_huge(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname name;
+	char mode[64] = "";
+	int fd;
+
+	uname(&name);
+	sscanf(name.release, "%u.%u", &major, &minor);
+	if (major < 6 || (major == 6 && minor < 14))
+		return false;
+	fd = open("/sys/kernel/mm/transparent_hugepage/enabled",
+		  O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, mode, sizeof(mode) - 1) < 0)
+		*mode = 0;
+	close(fd);
+	return *mode && !strstr(mode, "[never]");
 }
 
 int tm_uffd_protect(int fd, void *addr, size_t len, bool protect)

@@ -83,6 +83,14 @@ size_t tm_uffd_pages_there(const void *addr, size_t len);
  */
 int tm_uffd_move(int fd, void *dst, void *src, size_t len, size_t *done);
 
+/**
+ * tm_uffd_moves_huge() - whether huge pages may be moved, and in parts
+ *
+ * They are there (transparent huge pages are not switched off), and Linux is
+ * 6.14 or later: before, moving a part of one could wait for ever for its lock.
+ */
+bool tm_uffd_moves_huge(void);
+
 /** tm_uffd_protect() - deny (or allow, waking who waits) writing */
 int tm_uffd_protect(int fd, void *addr, size_t len, bool protect);
 

@@ -11,7 +11,7 @@
 #include "common/channel.h"
 #include "common/connect.h"
 
-#define DEPTH_MAX 4096
+#define DEPTH_MAX 8192
 #define BYE_MS 1000
 
 static int connect_all(struct tm_session *session, const char **why)

@@ -20,6 +20,7 @@ enum tm_block_state {
 	TM_CACHED, /* in a frame, not mapped */
 	TM_RESIDENT,
 	TM_LOST,
+	TM_TAIL, /* part of a huge block, not its first: core/pager_huge.c */
 	TM_MAPPING,
 	TM_UNMAPPING,
 	TM_FETCHING,
@@ -34,6 +35,8 @@ enum tm_block_state {
 #define TM_BLOCK_COPY 0x20u    /* and that holds what crc and version say */
 #define TM_BLOCK_PRINT 0x40u   /* fingerprint is that of the copy */
 #define TM_BLOCK_RETRY 0x80u   /* the last fetch failed */
+#define TM_BLOCK_SPLIT 0x100u  /* of a huge block: when the operation ends */
+#define TM_BLOCK_MISSED 0x200u /* of a part of one: its request failed */
 
 /**
  * struct tm_block - one block; all zero when it was never touched

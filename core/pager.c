@@ -31,12 +31,13 @@ static u32 shards_for(u32 nr_frames, u32 block_shift)
 	return nr;
 }
 
-static u32 stretch_for(u32 block_shift)
+static u32 stretch_for(const struct tm_pager_config *config)
 {
 	u32 shift = 0;
 
 	while (1u << shift < TM_RUN_BLOCKS ||
-	       1u << shift < STRETCH_BYTES >> block_shift)
+	       1u << shift < config->huge_blocks ||
+	       1u << shift < STRETCH_BYTES >> config->block_shift)
 		shift++;
 	return shift;
 }
@@ -61,6 +62,11 @@ static int lane_create(struct tm_pager *p, unsigned int index)
 	lane->io = tm_alloc(io_table_bytes(p->config.io_depth));
 	if (!lane->io)
 		return -ENOMEM;
+	if (p->config.huge_blocks) {
+		lane->huge = tm_alloc(sizeof(*lane->huge));
+		if (!lane->huge)
+			return -ENOMEM;
+	}
 	lane->io_free = (struct tm_io **)(lane->io + nr);
 	for (i = 0; i < nr; i++)
 		lane->io_free[i] = &lane->io[i];
@@ -71,8 +77,17 @@ static int lane_create(struct tm_pager *p, unsigned int index)
 static void lane_destroy(struct tm_lane *lane, u32 io_depth)
 {
 	tm_leaf_reserve_fini(&lane->leaves);
+	tm_free(lane->huge, sizeof(*lane->huge));
 	tm_free(lane->io, io_table_bytes(io_depth));
 	tm_free(lane, sizeof(*lane));
+}
+
+static bool huge_valid(const struct tm_pager_config *c)
+{
+	u32 nr = c->huge_blocks;
+
+	return !nr || (c->can_cache && nr > 1 && nr <= TM_HUGE_BLOCKS_MAX &&
+		       !(nr & (nr - 1)));
 }
 
 static bool config_valid(const struct tm_pager_config *c)
@@ -84,7 +99,7 @@ static bool config_valid(const struct tm_pager_config *c)
 	       c->nr_lanes <= TM_LANES_MAX && c->nr_servers &&
 	       c->nr_servers <= TM_SERVERS_MAX && c->io_depth &&
 	       c->io_depth < TM_NO_FRAME && c->around_blocks <= TM_RUN_BLOCKS &&
-	       c->replace && c->place;
+	       huge_valid(c) && c->replace && c->place;
 }
 
 /* A stream begins with so much, or with two blocks. */
@@ -134,7 +149,8 @@ int tm_pager_create(const struct tm_pager_config *config,
 	err = tm_blockmap_init(&p->map, config->nr_blocks);
 	if (err)
 		goto err_pager;
-	err = tm_frames_init(&p->frames, config->nr_frames);
+	err = tm_frames_init(&p->frames, config->nr_frames,
+			     config->huge_blocks);
 	if (err)
 		goto err_map;
 	err = tm_place_create(config->place, config->nr_servers,
@@ -142,7 +158,7 @@ int tm_pager_create(const struct tm_pager_config *config,
 	if (err)
 		goto err_frames;
 
-	p->stretch_shift = stretch_for(config->block_shift);
+	p->stretch_shift = stretch_for(config);
 	p->nr_shards = shards_for(config->nr_frames, config->block_shift);
 	for (i = 0; i < p->nr_shards; i++) {
 		tm_lock_init(&p->shard[i].lock);
@@ -155,7 +171,8 @@ int tm_pager_create(const struct tm_pager_config *config,
 		/* without markers, the window itself covers the way there */
 		tm_prefetch_init(&p->zone[i].prefetch, window_least(config),
 				 config->prefetch_blocks *
-					 (config->can_cache ? 1 : 2));
+					 (config->can_cache ? 1 : 2),
+				 config->huge_blocks);
 	}
 	/* without the cached state there are no probes to tell when to stop */
 	while (config->can_cache && config->around_blocks >> p->around_max > 1)
@@ -256,8 +273,8 @@ void tm_pager_usage(struct tm_pager *p, struct tm_pager_usage *usage)
 	usage->waiting_faults = tm_load_relaxed(&p->waiting);
 	for (i = 0; i < p->config.nr_lanes; i++)
 		leaves += tm_load_relaxed(&p->lane[i]->leaves.taken);
-	usage->metadata_bytes = leaves * sizeof(struct tm_leaf) +
-				(u64)p->frames.nr * sizeof(struct tm_frame);
+	usage->metadata_bytes =
+		leaves * sizeof(struct tm_leaf) + tm_frames_bytes(&p->frames);
 	usage->idle = tm_total_idle(p, true);
 }
 

@@ -49,6 +49,7 @@ struct tm_replace_ops; /* core/replace.h */
 #define TM_IO_BLOCKS 256 /* blocks in one request at most */
 /* blocks that may come and go together, the first at a multiple of it */
 #define TM_RUN_BLOCKS 128
+#define TM_HUGE_BLOCKS_MAX 512
 
 #define TM_NO_FRAME (~(u32)0)
 
@@ -56,7 +57,9 @@ struct tm_replace_ops; /* core/replace.h */
  * struct tm_io - one request to one server, over contiguous remote memory
  * @lane: the lane that started it; its completion must come back on it
  * @server: index of the server
- * @nr: blocks in it, 1..TM_IO_BLOCKS
+ * @nr: blocks in it, 1..TM_IO_BLOCKS, or more in a huge frame
+ * @nr_segs: entries of @seg: @nr; or 1 for neighbours in one huge frame, which
+ *	may be a part of what is there
  * @addr: remote address of the first block in bytes; the others follow it
  * @seg: the blocks and the frame that holds (store) or will hold (fetch) each
  * @priv: for the glue, while the request is under way
@@ -67,6 +70,7 @@ struct tm_io {
 	struct tm_lane *lane;
 	u16 server;
 	u16 nr;
+	u16 nr_segs;
 	u64 addr;
 	u64 started_ns;
 	void *priv;
@@ -90,7 +94,10 @@ struct tm_io {
  * struct tm_pager_ops - what the glue does for the pager
  *
  * A frame is a place for one block in local memory, numbered from 0. What it
- * is, the glue decides: a slot of a staging area, or a set of pages.
+ * is, the glue decides: a slot of a staging area, or a set of pages. Frames
+ * from nr_frames on are huge: each holds huge_blocks neighbours, the first at a
+ * multiple of that, with which they go by in every call; but @checksum and
+ * @fingerprint are of the one block that is named, and @wake is for it.
  *
  * None may call back into the pager, except where said.
  */
@@ -177,6 +184,13 @@ struct tm_pager_ops {
 	 */
 	void (*drop)(void *ctx, struct tm_lane *lane, u64 block, u32 frame);
 	/**
+	 * @split: the bytes of the huge frame, mapped or not, are in these
+	 * small ones from now on, one for each of its blocks; @frame is free.
+	 * NULL where there are no huge ones.
+	 */
+	void (*split)(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+		      const u32 *small);
+	/**
 	 * @accessed: test and clear, of neighbours from @block on
 	 * @answer: for each 1, 0, or -EOPNOTSUPP where the glue cannot know, in
 	 * which case LRU gives a second chance by unmapping early
@@ -218,12 +232,15 @@ const char *tm_fail_cause(int err);
  * @nr_lanes: lanes
  * @nr_servers: servers known from the start
  * @io_depth: blocks that may be fetched or stored at one time, per lane; the
- *	glue has buffers for that many
+ *	glue has buffers for that many. The last to be started may be a huge
+ *	one, and go beyond that
  * @io_bytes: largest request in bytes
  * @prefetch_blocks: most blocks ahead of a stream; 0 switches prefetch off
  * @around_blocks: most neighbours, a power of two up to TM_RUN_BLOCKS, that
  *	come with a fault that is part of no stream; 0 or 1: none. Nor without
  *	@can_cache
+ * @huge_blocks: blocks in a huge block, a power of two up to
+ *	TM_HUGE_BLOCKS_MAX; 0 for none. Needs @can_cache, and ops->split
  * @can_cache: the glue keeps an unmapped block's bytes in its frame apart from
  *	the program's address space, so that the CACHED state exists
  * @stall_ms: a fault that waits for a frame longer than this, with no
@@ -239,6 +256,7 @@ struct tm_pager_config {
 	u32 io_bytes;
 	u32 prefetch_blocks;
 	u32 around_blocks;
+	u32 huge_blocks;
 	bool can_cache;
 	u32 stall_ms;
 	const struct tm_replace_ops *replace;

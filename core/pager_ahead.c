@@ -52,6 +52,7 @@ static void zeros_add(struct tm_lane *lane, struct zeros *z,
 enum ahead {
 	AHEAD_ENDS,  /* nothing more is to be had */
 	AHEAD_THERE, /* it is here, or on its way */
+	AHEAD_HUGE,  /* the same, as part of a huge block */
 	AHEAD_TAKES, /* it took a frame */
 };
 
@@ -77,6 +78,10 @@ static enum ahead ahead_one(struct tm_lane *lane, u64 block,
 	b = tm_ref(p, block, e);
 
 	tm_lock_acquire(&b.shard->lock);
+	if (e->state == TM_TAIL) {
+		tm_lock_release(&b.shard->lock);
+		return AHEAD_HUGE;
+	}
 	remote = e->state == TM_REMOTE;
 	if ((!remote && e->state != TM_ABSENT) ||
 	    (e->flags & TM_BLOCK_WAITING)) {
@@ -171,9 +176,65 @@ static u32 window_share(const struct tm_pager *p, u32 want)
 {
 	u32 limit = tm_load_relaxed(&p->frames.limit);
 	u32 taken = tm_load_relaxed(&p->frames.used) + tm_frames_kept(p);
-	u32 share = taken < limit ? (limit - taken + 1) / 2 : 0;
+	u32 left = taken < limit ? limit - taken : 0, share = (left + 1) / 2;
 
+	/* or it would be for small ones only */
+	if (share < p->config.huge_blocks && left >= p->config.huge_blocks)
+		share = p->config.huge_blocks;
 	return want < share ? want : share;
+}
+
+/* Blocks from the window's @i-th on to the end of an aligned huge one. */
+static u32 to_huge_end(const struct tm_pager *p, const struct tm_window *w,
+		       u32 i)
+{
+	u32 last = p->config.huge_blocks - 1;
+	u32 at = (u32)(w->first + (u64)(i * w->stride)) & last;
+
+	return (w->stride < 0 ? at : last - at) + 1;
+}
+
+/* The part of a huge block that is within the window. */
+static u32 rest_of_huge(const struct tm_pager *p, const struct tm_window *w,
+			u32 i)
+{
+	u32 nr = w->stride == 1 || w->stride == -1 ? to_huge_end(p, w, i) : 1;
+
+	return nr < w->nr - i ? nr : w->nr - i;
+}
+
+static bool whole_fits(const struct tm_pager *p, const struct tm_window *w,
+		       u32 i)
+{
+	u32 nr = p->config.huge_blocks;
+
+	return nr && nr <= w->nr - i && (w->stride == 1 || w->stride == -1) &&
+	       to_huge_end(p, w, i) == nr;
+}
+
+/*
+ * Have the huge block that begins with the window's @i-th, if there may be one:
+ * returns its blocks, or 0.
+ */
+static int whole_ahead(struct tm_lane *lane, const struct tm_window *w, u32 i,
+		       u32 left, struct zeros *zeros, u8 marker)
+{
+	struct tm_pager *p = lane->pager;
+	u32 nr = p->config.huge_blocks;
+	enum tm_huge_ahead had;
+	u64 block;
+
+	if (nr > left || !whole_fits(p, w, i))
+		return 0;
+	block = w->first + (u64)(i * w->stride);
+	if (w->stride < 0)
+		block -= nr - 1;
+	had = tm_huge_ahead(lane, block, zeros->left, marker);
+	if (had == TM_HUGE_NEW)
+		zeros->left = 0;
+	if (had == TM_HUGE_LATER)
+		return -1;
+	return had == TM_HUGE_NONE ? 0 : (int)nr;
 }
 
 /*
@@ -183,18 +244,33 @@ static u32 window_share(const struct tm_pager *p, u32 want)
 static u32 have_window(struct tm_lane *lane, const struct tm_window *w)
 {
 	struct tm_pager *p = lane->pager;
-	u32 i, left = window_share(p, w->nr);
+	u32 i, step, left = window_share(p, w->nr);
+	u8 marker = TM_FRAME_MARKER;
+	int whole;
 	struct zeros zeros;
 	enum ahead had;
+	u64 block;
 
 	zeros.nr = 0;
 	zeros.left = w->stride == 1 || w->stride == -1 ? zeros_ahead(p) : 0;
-	for (i = 0; i < w->nr && left; i++) {
-		had = ahead_one(lane, w->first + (u64)(i * w->stride), &zeros,
-				i == 0 ? TM_FRAME_MARKER : 0);
+	for (i = 0; i < w->nr && left; i += step, marker = 0) {
+		whole = whole_ahead(lane, w, i, left, &zeros, marker);
+		if (whole < 0)
+			break;
+		if (whole) {
+			step = (u32)whole;
+			left -= step;
+			continue;
+		}
+		/* the next window begins with it */
+		if (i && whole_fits(p, w, i) && left < p->config.huge_blocks)
+			break;
+		block = w->first + (u64)(i * w->stride);
+		had = ahead_one(lane, block, &zeros, marker);
 		if (had == AHEAD_ENDS)
 			break;
 		left -= had == AHEAD_TAKES;
+		step = had == AHEAD_HUGE ? rest_of_huge(p, w, i) : 1;
 	}
 	zeros_map(lane, &zeros);
 	return i;
@@ -220,11 +296,26 @@ static void rescue_window(struct tm_lane *lane, const struct tm_window *w,
 	}
 }
 
+static struct tm_zone *zone_of(struct tm_pager *p, u64 block)
+{
+	return &p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
+}
+
+bool tm_ahead_goes_on(struct tm_pager *p, u64 block, u32 nr)
+{
+	struct tm_zone *zone = zone_of(p, block);
+	bool goes_on;
+
+	tm_lock_acquire(&zone->lock);
+	goes_on = tm_prefetch_goes_on(&zone->prefetch, block, nr);
+	tm_lock_release(&zone->lock);
+	return goes_on;
+}
+
 void tm_read_ahead(struct tm_lane *lane, u64 block, enum tm_found found)
 {
 	struct tm_pager *p = lane->pager;
-	struct tm_zone *zone =
-		&p->zone[block >> TM_ZONE_SHIFT & (TM_ZONES - 1)];
+	struct tm_zone *zone = zone_of(p, block);
 	struct tm_window w;
 	u32 nr, shift = 0, probe = 0;
 	bool more, missed = found == TM_FOUND_NEW || found == TM_FOUND_REMOTE;

@@ -103,27 +103,36 @@ static bool may_leave(struct tm_pager *p, const struct tm_ref *b,
 #define FRAMES_SOON 8
 
 /* Of the same kind as the victim, and not much younger. */
-static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
-			 const struct tm_ref *b, bool have_slot)
+static bool like_victim(struct tm_pager *p, const struct tm_ref *victim,
+			const struct tm_ref *b, bool have_slot)
 {
-	if (b->block % TM_RUN_BLOCKS < TM_RUN_BLOCKS - FRAMES_SOON)
-		tm_touch_soon(&p->frames.at[b->e[FRAMES_SOON].frame]);
 	return b->e->state == victim->e->state &&
 	       tm_replace_joins(&b->shard->replace, victim->e->frame,
 				b->e->frame) &&
 	       may_leave(p, b, have_slot);
 }
 
+/* And small, as it is: a huge one leaves alone. */
+static bool joins_victim(struct tm_pager *p, const struct tm_ref *victim,
+			 const struct tm_ref *b, bool have_slot)
+{
+	if (b->block % TM_RUN_BLOCKS < TM_RUN_BLOCKS - FRAMES_SOON)
+		tm_touch_soon(&p->frames.at[b->e[FRAMES_SOON].frame]);
+	return like_victim(p, victim, b, have_slot) &&
+	       !tm_ref_is_huge(p, victim) && !tm_ref_is_huge(p, b);
+}
+
 /* What follows the victims belongs to them, but that they are enough. */
 static bool goes_on(struct tm_pager *p, const struct tm_ref *victim,
 		    const struct tm_victims *v, bool have_slot)
 {
-	struct tm_ref next = {.block = v->first.block + v->nr};
+	u32 nr = v->nr * tm_ref_frame(p, victim)->blocks;
+	struct tm_ref next = {.block = v->first.block + nr};
 
 	if (next.block >> p->stretch_shift != victim->block >> p->stretch_shift)
 		return false;
 	next = tm_ref_find(p, next.block);
-	return next.e && joins_victim(p, victim, &next, have_slot);
+	return next.e && like_victim(p, victim, &next, have_slot);
 }
 
 /*
@@ -231,6 +240,16 @@ static enum fate victim_fate(const struct tm_pager *p, int accessed, int change)
 		       : FATE_LEAVES;
 }
 
+/* What is pinned of it shall not keep the rest here. */
+static void huge_pinned(struct tm_pager *p, const struct tm_ref *b)
+{
+	if (!tm_ref_is_huge(p, b))
+		return;
+	tm_lock_acquire(&b->shard->lock);
+	tm_huge_split_later(b);
+	tm_lock_release(&b->shard->lock);
+}
+
 /* They were unmapped; @change says what each answered. Returns how many go. */
 static u32 victims_unmapped(struct tm_lane *lane, const struct tm_victims *v,
 			    u32 first, u32 nr, const int *change, int *no_slot)
@@ -259,8 +278,10 @@ static u32 victims_unmapped(struct tm_lane *lane, const struct tm_victims *v,
 		for (n = 1; i + n < nr &&
 			    victim_fate(p, accessed[n], change[i + n]) == fate;)
 			n++;
-		if (fate == FATE_PINNED)
+		if (fate == FATE_PINNED) {
 			tm_stats_add(lane->stats, evict_pinned, n);
+			huge_pinned(p, &b);
+		}
 		if (fate == FATE_LEAVES)
 			gone += tm_run_leave(lane, &b, n, no_slot);
 		else
@@ -318,7 +339,7 @@ static bool evict_some(struct tm_lane *lane, struct tm_shard *shard, u32 most,
 	taken = victims_take(p, shard, !*no_slot, most, v);
 	if (taken != EVICT_TAKEN)
 		return taken == EVICT_KEPT;
-	*tried = v->nr;
+	*tried = v->nr * p->frames.at[v->frame[0]].blocks;
 	if (!v->mapped) {
 		*gone = tm_run_leave(lane, &v->first, v->nr, no_slot);
 	} else {
@@ -341,6 +362,9 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	u32 nr = 0, tries, tried, gone, most;
 	int no_slot = 0;
 
+	u32 huge = p->config.huge_blocks;
+	u32 goal = want < 2 * huge ? want : 2 * huge;
+
 	if (!batch)
 		batch = 1;
 	if (direct && want < batch)
@@ -350,7 +374,8 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 	if (want > TM_IO_BLOCKS)
 		want = TM_IO_BLOCKS;
 	/* second chances and pinned pages take some of them */
-	for (tries = want * 4 + 16; nr < want && tries; tries -= tried) {
+	for (tries = want * 4 + 16; nr < want && tries;
+	     tries -= tried < tries ? tried : tries) {
 		most = tm_lane_room(lane, !direct);
 		if (!most)
 			break;
@@ -364,6 +389,9 @@ u32 tm_evict(struct tm_lane *lane, u32 want, bool direct)
 		if (!evict_some(lane, shard, most, &no_slot, &tried, &gone))
 			break;
 		nr += gone;
+		/* as much again as a stream takes at one time */
+		if (!direct && huge && gone >= huge && want < goal)
+			want = goal;
 		if (direct)
 			tm_stats_add(lane->stats, evict_direct, gone);
 		/*

@@ -255,6 +255,8 @@ enum tm_fault_result tm_block_settle(struct tm_lane *lane,
 	u32 index = e->frame;
 	int failed;
 
+	if (tm_ref_is_huge(p, b))
+		return tm_huge_settle(lane, b, held);
 	for (;;) {
 		if (e->flags & TM_BLOCK_DISCARD) {
 			if (held != TM_HELD_NOTHING)
@@ -404,7 +406,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 {
 	struct tm_pager *p = lane->pager;
 	enum tm_fault_result result;
-	struct tm_block *e;
+	struct tm_block *e, *part;
 	enum tm_found found = TM_FOUND_AHEAD;
 	struct tm_ref b;
 	int err;
@@ -412,9 +414,20 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 	e = tm_blockmap_get(&p->map, block, &lane->leaves);
 	if (tm_unlikely(!e))
 		return fault_leafless(lane, block, write, started_ns);
+	if (p->config.huge_blocks && tm_huge_fault(lane, block, started_ns)) {
+		tm_stats_add(lane->stats, faults_zero, 1);
+		tm_read_ahead(lane, block, TM_FOUND_NEW);
+		return TM_FAULT_DONE;
+	}
 	b = tm_ref(p, block, e);
 
 	tm_lock_acquire(&b.shard->lock);
+	/* a huge block has one state, that of its first part */
+	part = e;
+	if (e->state == TM_TAIL) {
+		b = tm_huge_head(p, &b);
+		e = b.e;
+	}
 	if (write)
 		e->flags |= TM_BLOCK_WRITE;
 	switch (e->state) {
@@ -440,6 +453,7 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		tm_stats_add(lane->stats, faults_cached, 1);
 		p->config.replace->remove(&b.shard->replace, e->frame);
 		e->flags |= TM_BLOCK_WANTED;
+		part->flags |= TM_BLOCK_WANTED;
 		tm_ref_frame(p, &b)->flags |= TM_FRAME_FAULT;
 		tm_ref_frame(p, &b)->started_ns = started_ns;
 		result = tm_block_settle(lane, &b, TM_HELD_BYTES, 0);
@@ -458,10 +472,12 @@ enum tm_fault_result tm_fault_block(struct tm_lane *lane, u64 block, bool write,
 		return TM_FAULT_DONE;
 	case TM_FETCHING:
 		tm_stats_add(lane->stats, faults_remote, 1);
+		part->flags |= TM_BLOCK_WANTED;
 		result = fault_busy(lane, &b, started_ns);
 		break;
 	default:
 		tm_stats_add(lane->stats, faults_cached, 1);
+		part->flags |= TM_BLOCK_WANTED;
 		result = fault_busy(lane, &b, started_ns);
 		break;
 	}

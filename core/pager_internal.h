@@ -66,6 +66,15 @@ struct tm_victims {
 	int accessed[TM_RUN_BLOCKS]; /* as tm_pager_ops.accessed */
 };
 
+/* What a lane knows of a huge block's parts while it works on one. */
+struct tm_huge {
+	u32 frame[TM_HUGE_BLOCKS_MAX];
+	u16 flags[TM_HUGE_BLOCKS_MAX];
+	u32 crc[TM_HUGE_BLOCKS_MAX];
+	u64 fingerprint[TM_HUGE_BLOCKS_MAX];
+	struct tm_replica slot[TM_HUGE_BLOCKS_MAX];
+};
+
 struct tm_leafless {
 	u64 block;
 	u64 started_ns;
@@ -89,6 +98,7 @@ struct tm_lane {
 	struct tm_batch fetch;
 	struct tm_batch store;
 	struct tm_victims victims; /* too large for a kernel's stack */
+	struct tm_huge *huge;	   /* NULL where there are none */
 	struct tm_shard *goes_on;  /* where what follows them is next */
 
 	/* freed slots in a row, which the server has yet to hear of */
@@ -287,6 +297,85 @@ void tm_queue_lose(struct tm_lane *lane);
 /** tm_queue_expire() - fail those that have waited since before @ns */
 void tm_queue_expire(struct tm_lane *lane, u64 ns);
 
+/* pager_huge.c */
+
+/** tm_huge_head() - the first block of the huge one that a TM_TAIL is part of
+ */
+static inline struct tm_ref tm_huge_head(struct tm_pager *p,
+					 const struct tm_ref *b)
+{
+	u64 head = b->block & ~(u64)(p->config.huge_blocks - 1);
+
+	return (struct tm_ref){head, tm_blockmap_find(&p->map, head), b->shard};
+}
+
+/** tm_ref_is_huge() - of a block that has a frame */
+static inline bool tm_ref_is_huge(const struct tm_pager *p,
+				  const struct tm_ref *b)
+{
+	return tm_frame_is_huge(&p->frames, b->e->frame);
+}
+
+enum tm_huge_ahead {
+	TM_HUGE_NONE,  /* it is not to be had as a whole */
+	TM_HUGE_LATER, /* nor anything else now */
+	TM_HUGE_FETCHES,
+	TM_HUGE_NEW,
+};
+
+/**
+ * tm_huge_ahead() - read a huge block ahead, or fill a new one with zeros
+ * @block: its first
+ * @zeros: whether it may be new
+ * @marker: TM_FRAME_MARKER if it is to be left unmapped
+ */
+enum tm_huge_ahead tm_huge_ahead(struct tm_lane *lane, u64 block, bool zeros,
+				 u8 marker);
+
+/**
+ * tm_huge_fault() - a fault where a stream goes on with as many blocks
+ *
+ * Returns true where it has been served, and a new huge one is there. Else one
+ * may be on its way, for which the fault is to wait.
+ */
+bool tm_huge_fault(struct tm_lane *lane, u64 block, u64 started_ns);
+
+/** tm_huge_settle() - tm_block_settle() for a huge block */
+enum tm_fault_result tm_huge_settle(struct tm_lane *lane,
+				    const struct tm_ref *b, enum tm_held held);
+
+/**
+ * tm_huge_split() - a huge block at rest becomes small ones at rest
+ *
+ * Called with the shard locked, returns with it unlocked.
+ */
+void tm_huge_split(struct tm_lane *lane, const struct tm_ref *b);
+
+/** tm_huge_split_later() - when the operation under way ends; shard locked */
+void tm_huge_split_later(const struct tm_ref *b);
+
+/**
+ * tm_huge_discard() - the program freed all of a huge block
+ *
+ * Called with the shard locked, returns with it unlocked. Where an operation
+ * is under way, it is emptied when that has ended.
+ */
+void tm_huge_discard(struct tm_lane *lane, const struct tm_ref *b);
+
+/**
+ * tm_huge_discard_part() - a huge block that is not at rest is to be split, and
+ * a part of it emptied; shard locked
+ */
+void tm_huge_discard_part(const struct tm_ref *head, struct tm_block *part);
+
+/** tm_huge_leave() - tm_run_leave() for a huge block */
+u32 tm_huge_leave(struct tm_lane *lane, const struct tm_ref *b, int *no_slot);
+
+/** tm_huge_fetched() - a request ended that was for @nr parts from @b on */
+void tm_huge_fetched(struct tm_lane *lane, const struct tm_ref *b, u32 nr,
+		     int status);
+void tm_huge_stored(struct tm_lane *lane, const struct tm_ref *b, int status);
+
 /* pager_ahead.c */
 
 /* Where a fault found its block. */
@@ -299,6 +388,9 @@ enum tm_found {
 
 /** tm_read_ahead() - have ready what is needed next after a fault on @block */
 void tm_read_ahead(struct tm_lane *lane, u64 block, enum tm_found found);
+
+/** tm_ahead_goes_on() - a stream of neighbours gets to @block, with @nr more */
+bool tm_ahead_goes_on(struct tm_pager *p, u64 block, u32 nr);
 
 /** tm_probe_ended() - the block that was left unmapped was used, or was not */
 void tm_probe_ended(struct tm_pager *p, u64 block, bool used);
@@ -370,6 +462,23 @@ u32 tm_frames_kept(const struct tm_pager *p);
 
 /* pager_leave.c */
 
+/* A block's flags and its frame's, as they were under the lock. */
+struct tm_flags {
+	u16 block;
+	u8 frame;
+};
+
+/* What an eviction needs to know of an unmapped block's bytes. */
+struct tm_content {
+	u64 fingerprint;
+	bool print; /* fingerprint is set */
+	bool clean; /* nothing is lost with them */
+};
+
+/** tm_content_look() - @frame: that it is in, perhaps as part of a huge one */
+void tm_content_look(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		     const struct tm_flags *flags, struct tm_content *c);
+
 /**
  * tm_slot_usable() - the block may go to the slot that it has
  * @flags: the block's
@@ -398,8 +507,23 @@ void tm_fetch_add(struct tm_lane *lane, const struct tm_ref *b);
 void tm_store_add(struct tm_lane *lane, const struct tm_ref *b);
 void tm_fetch_flush(struct tm_lane *lane);
 
+/** tm_fetch_huge(), tm_store_huge() - start a request; shard not locked */
+void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		   u32 nr);
+void tm_store_huge(struct tm_lane *lane, const struct tm_ref *b);
+
+/** tm_run_came() - neighbours, of one run, that a fetch was of */
+void tm_run_came(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		 int status);
+
+/** tm_store_failed() - a block that is STORING stays here */
+void tm_store_failed(struct tm_lane *lane, const struct tm_ref *b);
+
 /** tm_lane_flush_full() - after each add, when the shard is unlocked again */
 void tm_lane_flush_full(struct tm_lane *lane);
+
+/** tm_slots_put() - @nr slots in a row may be given out again, at once */
+void tm_slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr);
 
 /** tm_slot_free() - a slot is not used any more; tells the server, batched */
 void tm_slot_free(struct tm_lane *lane, struct tm_replica slot);

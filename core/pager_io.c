@@ -54,12 +54,14 @@ static u32 io_fill(struct tm_lane *lane, const struct tm_batch *batch, u32 i,
 	io->server = item->replica.server;
 	io->addr = (u64)item->replica.slot << lane->pager->config.block_shift;
 	io->nr = 0;
+	io->nr_segs = 0;
 	do {
 		item = &batch->item[i];
 		io->seg[io->nr].block = item->block;
 		io->seg[io->nr].frame = item->frame;
 		io->seg[io->nr].version = item->version;
 		io->nr++;
+		io->nr_segs++;
 		i++;
 	} while (i < batch->nr && io->nr < lane->pager->io_blocks &&
 		 item_place(&batch->item[i]) == place + io->nr);
@@ -123,6 +125,45 @@ void tm_store_add(struct tm_lane *lane, const struct tm_ref *b)
 	count(&lane->storing, 1);
 }
 
+/* What is in a huge frame goes by requests of its own, and waits for no others.
+ */
+static struct tm_io *io_huge(struct tm_lane *lane, const struct tm_ref *b,
+			     u32 frame, u32 nr)
+{
+	struct tm_pager *p = lane->pager;
+	struct tm_io *io = lane->io_free[--lane->nr_io_free];
+	struct tm_replica replica = b->e->replica[0];
+
+	io->lane = lane;
+	io->server = replica.server;
+	io->addr = (u64)replica.slot << p->config.block_shift;
+	io->nr = (u16)nr;
+	io->nr_segs = 1;
+	io->seg[0].block = b->block;
+	io->seg[0].frame = frame;
+	io->seg[0].version = b->e->version;
+	io->started_ns = p->ops->now(p->ctx);
+	return io;
+}
+
+void tm_fetch_huge(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		   u32 nr)
+{
+	count(&lane->fetching, (int)nr);
+	tm_stats_add(lane->stats, fetch_requests, 1);
+	lane->pager->ops->fetch(lane->pager->ctx, io_huge(lane, b, frame, nr));
+}
+
+void tm_store_huge(struct tm_lane *lane, const struct tm_ref *b)
+{
+	u32 nr = lane->pager->config.huge_blocks;
+
+	count(&lane->storing, (int)nr);
+	tm_stats_add(lane->stats, store_requests, 1);
+	lane->pager->ops->store(lane->pager->ctx,
+				io_huge(lane, b, b->e->frame, nr));
+}
+
 void tm_lane_flush_full(struct tm_lane *lane)
 {
 	if (lane->fetch.nr == TM_IO_BLOCKS)
@@ -131,7 +172,7 @@ void tm_lane_flush_full(struct tm_lane *lane)
 		store_flush(lane);
 }
 
-static void slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
+void tm_slots_put(struct tm_pager *p, struct tm_replica slot, u64 nr)
 {
 	for (; nr; nr--, slot.slot++)
 		tm_place_put(p->place, slot);
@@ -154,7 +195,7 @@ static void freed_flush(struct tm_lane *lane)
 	if (!tm_place_server_alive(p->place, slot.server) ||
 	    !p->ops->discard(p->ctx, lane, slot.server, (u64)slot.slot << shift,
 			     nr << shift))
-		slots_put(p, slot, nr);
+		tm_slots_put(p, slot, nr);
 }
 
 void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
@@ -162,10 +203,9 @@ void tm_pager_discarded(struct tm_lane *lane, unsigned int server, u64 addr,
 {
 	struct tm_pager *p = lane->pager;
 	u32 shift = p->config.block_shift;
+	struct tm_replica slot = {.server = server, .slot = addr >> shift};
 
-	slots_put(p,
-		  (struct tm_replica){.server = server, .slot = addr >> shift},
-		  bytes >> shift);
+	tm_slots_put(p, slot, bytes >> shift);
 	tm_lane_finish(lane);
 }
 
@@ -315,6 +355,11 @@ static void fetched_one(struct tm_lane *lane, const struct tm_ref *b, int err)
 				: err);
 }
 
+static bool is_huge(const struct tm_pager *p, const struct tm_io *io)
+{
+	return tm_frame_is_huge(&p->frames, io->seg[0].frame);
+}
+
 /* How many of a request's blocks, from the @i-th on, are of one run. */
 static u32 io_run(const struct tm_io *io, u32 i)
 {
@@ -354,8 +399,8 @@ static void run_verify(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
 	}
 }
 
-static void run_fetched(struct tm_lane *lane, const struct tm_ref *first,
-			u32 nr, int status)
+void tm_run_came(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
+		 int status)
 {
 	const int err = status ? status : -EBADMSG;
 	bool fine[TM_RUN_BLOCKS] = {false};
@@ -384,10 +429,15 @@ void tm_pager_fetched(struct tm_io *io, int status)
 	u32 i, run;
 
 	count(&lane->fetching, -(int)io->nr);
-	for (i = 0; i < io->nr; i += run) {
+	for (i = 0; i < io->nr_segs; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
-		run = io_run(io, i);
-		run_fetched(lane, &b, run, status);
+		run = 1;
+		if (is_huge(p, io)) {
+			tm_huge_fetched(lane, &b, io->nr, status);
+		} else {
+			run = io_run(io, i);
+			tm_run_came(lane, &b, run, status);
+		}
 	}
 	if (!status) {
 		tm_stats_add(lane->stats, bytes_in,
@@ -404,7 +454,7 @@ void tm_pager_fetched(struct tm_io *io, int status)
  * It stays in its frame until eviction comes to it again. That can go on for
  * ever: it does not count as progress.
  */
-static void store_failed(struct tm_lane *lane, const struct tm_ref *b)
+void tm_store_failed(struct tm_lane *lane, const struct tm_ref *b)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_replica slot;
@@ -454,16 +504,21 @@ void tm_pager_stored(struct tm_io *io, int status)
 	} else {
 		tm_place_store_refused(p->place, io->server);
 	}
-	for (i = 0; i < io->nr; i += run) {
+	if (!status && !tm_place_server_alive(p->place, io->server))
+		status = -EIO;
+	for (i = 0; i < io->nr_segs; i += run) {
 		b = tm_ref_find(p, io->seg[i].block);
 		run = 1;
-		if (!status && tm_place_server_alive(p->place, io->server)) {
+		if (is_huge(p, io)) {
+			count(&lane->storing, -(int)io->nr);
+			tm_huge_stored(lane, &b, status);
+		} else if (!status) {
 			run = io_run(io, i);
 			count(&lane->storing, -(int)run);
 			run_stored(lane, &b, run);
 		} else {
 			count(&lane->storing, -1);
-			store_failed(lane, &b);
+			tm_store_failed(lane, &b);
 		}
 	}
 	io_end(io);

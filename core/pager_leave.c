@@ -12,26 +12,13 @@ bool tm_slot_usable(struct tm_pager *p, const struct tm_block *e, u16 flags)
 	       tm_place_server_takes(p->place, e->replica[0].server);
 }
 
-/* A block's flags and its frame's, as they were under the lock. */
-struct flags {
-	u16 block;
-	u8 frame;
-};
-
 static bool is_wanted(u16 flags)
 {
 	return flags & (TM_BLOCK_DISCARD | TM_BLOCK_WANTED);
 }
 
-/* What an eviction needs to know of an unmapped block's bytes. */
-struct content {
-	u64 fingerprint;
-	bool print; /* fingerprint is set */
-	bool clean; /* nothing is lost with them */
-};
-
-static void content_look(struct tm_lane *lane, const struct tm_ref *b,
-			 const struct flags *flags, struct content *c)
+void tm_content_look(struct tm_lane *lane, const struct tm_ref *b, u32 frame,
+		     const struct tm_flags *flags, struct tm_content *c)
 {
 	struct tm_pager *p = lane->pager;
 	bool dirty = flags->frame & TM_FRAME_DIRTY;
@@ -39,8 +26,7 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 
 	c->print = unknown && p->ops->fingerprint;
 	if (c->print)
-		c->fingerprint =
-			p->ops->fingerprint(p->ctx, b->block, b->e->frame);
+		c->fingerprint = p->ops->fingerprint(p->ctx, b->block, frame);
 	if (flags->frame & TM_FRAME_ZERO) {
 		/* also what was readied ahead and never written */
 		c->clean =
@@ -52,13 +38,21 @@ static void content_look(struct tm_lane *lane, const struct tm_ref *b,
 				 c->fingerprint == b->e->fingerprint));
 }
 
+/* Its bytes have been looked at: not again before they left. */
+static void victim_stays(struct tm_lane *lane, const struct tm_ref *b)
+{
+	tm_lock_acquire(&b->shard->lock);
+	tm_ref_frame(lane->pager, b)->flags |= TM_FRAME_DIRTY;
+	tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+}
+
 /*
  * Send a changed block to its own slot, or to a new one; @no_slot is set to
  * the error when there is none. @flags are the block's, of which others only
  * ever add WANTED and DISCARD. Returns false where it stays.
  */
 static bool victim_store(struct tm_lane *lane, const struct tm_ref *b,
-			 const struct content *c, u16 flags, int *no_slot)
+			 const struct tm_content *c, u16 flags, int *no_slot)
 {
 	struct tm_pager *p = lane->pager;
 	struct tm_block *e = b->e;
@@ -67,15 +61,17 @@ static bool victim_store(struct tm_lane *lane, const struct tm_ref *b,
 	bool owns, forgotten = false;
 	u32 crc;
 
+	/* the parts of a huge block may be more than requests are left for */
+	if (!tm_lane_room(lane, false)) {
+		victim_stays(lane, b);
+		return false;
+	}
 	owns = tm_slot_usable(p, e, flags);
 	lane->slots_used |= !owns;
 	if (!owns)
 		*no_slot = tm_place_get(p->place, b->block, &slot);
 	if (!owns && *no_slot) {
-		tm_lock_acquire(&b->shard->lock);
-		/* its bytes have been looked at: not again before they left */
-		tm_ref_frame(p, b)->flags |= TM_FRAME_DIRTY;
-		tm_block_settle(lane, b, TM_HELD_BYTES, 0);
+		victim_stays(lane, b);
 		return false;
 	}
 	crc = p->ops->checksum(p->ctx, b->block, e->frame,
@@ -114,14 +110,15 @@ static bool victim_store(struct tm_lane *lane, const struct tm_ref *b,
 
 /* From the @i-th on; @c is what was seen of the first that is not clean. */
 static u32 count_clean(struct tm_lane *lane, const struct tm_ref *first, u32 i,
-		       u32 nr, const struct flags *flags, struct content *c)
+		       u32 nr, const struct tm_flags *flags,
+		       struct tm_content *c)
 {
 	struct tm_ref b;
 	u32 n;
 
 	for (n = 0; i + n < nr && !is_wanted(flags[i + n].block); n++) {
 		b = tm_ref_neighbour(first, i + n);
-		content_look(lane, &b, &flags[i + n], c);
+		tm_content_look(lane, &b, b.e->frame, &flags[i + n], c);
 		if (!c->clean)
 			break;
 	}
@@ -139,7 +136,7 @@ static u32 clean_leave(struct tm_lane *lane, const struct tm_ref *first, u32 i,
 }
 
 static bool victim_leave(struct tm_lane *lane, const struct tm_ref *b,
-			 const struct content *c, u16 flags, int *no_slot)
+			 const struct tm_content *c, u16 flags, int *no_slot)
 {
 	if (!is_wanted(flags))
 		return victim_store(lane, b, c, flags, no_slot);
@@ -153,11 +150,13 @@ static bool victim_leave(struct tm_lane *lane, const struct tm_ref *b,
 u32 tm_run_leave(struct tm_lane *lane, const struct tm_ref *first, u32 nr,
 		 int *no_slot)
 {
-	struct flags flags[TM_RUN_BLOCKS];
-	struct content c = {0};
+	struct tm_flags flags[TM_RUN_BLOCKS];
+	struct tm_content c = {0};
 	u32 i, n, gone = 0;
 	struct tm_ref b;
 
+	if (tm_ref_is_huge(lane->pager, first))
+		return tm_huge_leave(lane, first, no_slot);
 	tm_lock_acquire(&first->shard->lock);
 	for (i = 0; i < nr; i++) {
 		b = tm_ref_neighbour(first, i);

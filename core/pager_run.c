@@ -9,7 +9,8 @@
 /* Nobody wants anything of the block but what its run does; shard locked. */
 static bool is_plain(struct tm_pager *p, const struct tm_ref *b)
 {
-	return !(b->e->flags & (TM_BLOCK_WANTED | TM_BLOCK_DISCARD)) &&
+	return !(b->e->flags &
+		 (TM_BLOCK_WANTED | TM_BLOCK_DISCARD | TM_BLOCK_SPLIT)) &&
 	       !(tm_ref_frame(p, b)->flags & (TM_FRAME_FAULT | TM_FRAME_PROBE));
 }
 
@@ -38,7 +39,8 @@ static bool settle_plain(struct tm_lane *lane, const struct tm_ref *b,
 		return true;
 	}
 	if (held == TM_HELD_MAPPED && ahead)
-		tm_stats_add(lane->stats, prefetch_used, 1);
+		tm_stats_add(lane->stats, prefetch_used,
+			     tm_ref_frame(p, b)->blocks);
 	tm_block_rest(p, b, held == TM_HELD_MAPPED ? TM_RESIDENT : TM_CACHED);
 	return true;
 }
@@ -191,12 +193,12 @@ u32 tm_run_fetched(struct tm_lane *lane, const struct tm_ref *first, u32 nr)
 	return run;
 }
 
-/* It is here, and not because it was read ahead; shard locked. */
+/* It is here, as itself, and not because it was read ahead; shard locked. */
 static bool is_rescued(struct tm_pager *p, const struct tm_ref *b, bool probe)
 {
 	struct tm_frame *f;
 
-	if (b->e->state != TM_CACHED)
+	if (b->e->state != TM_CACHED || tm_ref_is_huge(p, b))
 		return false;
 	f = tm_ref_frame(p, b);
 	if (f->flags & TM_FRAME_AHEAD)

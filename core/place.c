@@ -247,7 +247,7 @@ static u64 slot_take(struct tm_place *p, unsigned int server)
  * The server whose turn it is; one at least has room. All lanes share a turn. A
  * turn that ends with an aligned unit lets the next ones begin with theirs.
  */
-static unsigned int turn_take(struct tm_place *p, u64 block)
+static unsigned int turn_take(struct tm_place *p, u64 block, u32 nr)
 {
 	u64 unit = block / p->turn_slots;
 	bool over = !p->turn_left && unit != p->turn_unit;
@@ -257,10 +257,81 @@ static unsigned int turn_take(struct tm_place *p, u64 block)
 			p->ops->pick(&p->state, p->nr_servers, p->has_room);
 		p->turn_left = p->turn_slots;
 	}
-	if (p->turn_left)
-		p->turn_left--;
-	p->turn_unit = unit;
+	p->turn_left -= nr < p->turn_left ? nr : p->turn_left;
+	p->turn_unit = (block + nr - 1) / p->turn_slots;
 	return p->turn_server;
+}
+
+static bool row_is_free(const struct extent *e, u32 slot, u32 nr)
+{
+	u32 end = slot + nr;
+
+	for (; slot < end; slot++)
+		if (e->map[slot / 64] >> slot % 64 & 1)
+			return false;
+	return true;
+}
+
+/* Extents that have room, but perhaps no row, to look at. */
+#define ROW_TRIES 8
+
+/* Take @nr slots, aligned to as many, of an extent, or none: NONE. */
+static u32 row_take(struct tm_place *p, unsigned int server, u32 number, u32 nr)
+{
+	struct place_server *s = &p->server[server];
+	struct extent *e;
+	u32 slot, i;
+
+	if (number == NONE)
+		return NONE;
+	e = extent_at(s, number);
+	slot = (e->cursor + nr - 1) / nr * nr;
+	while (slot + nr <= s->extent_slots && !row_is_free(e, slot, nr))
+		slot += nr;
+	if (slot + nr > s->extent_slots)
+		return NONE;
+	for (i = slot; i < slot + nr; i++)
+		e->map[i / 64] |= 1ull << i % 64;
+	e->used += nr;
+	extent_file(p, s, number);
+	/* only the extent in turn has a cursor */
+	if (s->room.first == number)
+		e->cursor = slot + nr;
+	free_slots_add(p, server, -(s64)nr);
+	return slot;
+}
+
+int tm_place_get_row(struct tm_place *place, u64 block, u32 nr,
+		     struct tm_replica *replica)
+{
+	struct place_server *s;
+	u32 i, number, slot = NONE;
+	unsigned int server;
+	bool asked;
+
+	tm_lock_acquire(&place->lock);
+	if (place->nr_room) {
+		server = turn_take(place, block, nr);
+		s = &place->server[server];
+		number = s->room.first;
+		for (i = 0; i < ROW_TRIES && number != NONE; i++) {
+			slot = row_take(place, server, number, nr);
+			if (slot != NONE)
+				break;
+			number = extent_at(s, number)->next;
+		}
+		if (slot == NONE) {
+			number = s->idle.first;
+			slot = row_take(place, server, number, nr);
+		}
+		if (slot != NONE) {
+			replica->server = server;
+			replica->slot = (u64)number * s->extent_slots + slot;
+		}
+	}
+	asked = place->nr_asked;
+	tm_lock_release(&place->lock);
+	return slot != NONE ? 0 : asked ? -EAGAIN : -ENOSPC;
 }
 
 int tm_place_get(struct tm_place *place, u64 block, struct tm_replica *replica)
@@ -270,7 +341,7 @@ int tm_place_get(struct tm_place *place, u64 block, struct tm_replica *replica)
 
 	tm_lock_acquire(&place->lock);
 	if (place->nr_room) {
-		i = turn_take(place, block);
+		i = turn_take(place, block, 1);
 		replica->server = i;
 		replica->slot = slot_take(place, i);
 		err = 0;

@@ -70,6 +70,16 @@ void tm_place_destroy(struct tm_place *place);
  */
 int tm_place_get(struct tm_place *place, u64 block, struct tm_replica *replica);
 
+/**
+ * tm_place_get_row() - slots for @nr neighbours, one after the other
+ * @block: the first, a multiple of @nr
+ *
+ * Returns 0 and the first slot; -EAGAIN where there is no row at hand, but an
+ * extent was asked for; -ENOSPC where none was: there may well be single slots.
+ */
+int tm_place_get_row(struct tm_place *place, u64 block, u32 nr,
+		     struct tm_replica *replica);
+
 /** tm_place_put() - the slot is free again */
 void tm_place_put(struct tm_place *place, struct tm_replica replica);
 

@@ -16,10 +16,10 @@ static unsigned int simple_pick(u64 *state, unsigned int nr_servers,
 }
 
 /*
- * Turns of what one request carries at most: neighbours leave one after the
- * other, and shall lie together to come back with one request.
+ * Turns of what comes back with one request at most, which is a huge block:
+ * neighbours leave one after the other, and shall lie together.
  */
-#define TURN_BYTES (1u << 20)
+#define TURN_BYTES (2u << 20)
 
 /* The state is the server whose turn is next. */
 static unsigned int rr_pick(u64 *state, unsigned int nr_servers,

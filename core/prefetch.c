@@ -11,18 +11,35 @@ static s64 distance(s64 d)
 	return d < 0 ? -d : d;
 }
 
-void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max)
+void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max, u32 unit)
 {
 	memset(p, 0, sizeof(*p));
 	p->least = least;
 	p->max = max;
+	p->unit = unit;
 }
 
 static u32 window_next(const struct tm_prefetch *p, u32 size)
 {
-	u32 next = !size ? p->least : size < p->max / 16 ? size * 4 : size * 2;
+	/* quickly to where huge blocks begin */
+	u32 fast = p->unit ? p->unit : p->max / 16;
+	u32 next = !size ? p->least : size < fast ? size * 4 : size * 2;
 
 	return next < p->max ? next : p->max;
+}
+
+/* A large window of neighbours ends with a unit, so that the next has whole
+ * ones. */
+static u32 window_cut(const struct tm_prefetch *p, const struct tm_stream *s)
+{
+	u32 beyond;
+
+	if (!p->unit || s->want < p->unit || distance(s->stride) != 1)
+		return s->want;
+	beyond = s->stride > 0
+			 ? (u32)(s->start + s->want) & (p->unit - 1)
+			 : (0 - (u32)(s->start + 1 - s->want)) & (p->unit - 1);
+	return beyond < s->want ? s->want - beyond : s->want;
 }
 
 static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
@@ -32,7 +49,7 @@ static bool window_set(struct tm_prefetch *p, struct tm_stream *s, u64 first,
 	s->prev = s->size + 1;
 	s->start = first;
 	s->want = window_next(p, s->want);
-	s->size = s->want;
+	s->size = window_cut(p, s);
 
 	w->first = first;
 	w->stride = s->stride;
@@ -134,6 +151,17 @@ bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 
 	/* The candidate that it may belong to stays: it could be chance. */
 	candidate_set(p, oldest, block, stride);
+	return false;
+}
+
+bool tm_prefetch_goes_on(const struct tm_prefetch *p, u64 block, u32 nr)
+{
+	const struct tm_stream *s, *end = p->stream + TM_STREAMS;
+	s64 at;
+
+	for (s = p->stream; s < end; s++)
+		if (distance(s->stride) == 1 && stream_has(s, block, &at))
+			return at >= 0 && window_next(p, s->want) >= nr;
 	return false;
 }
 

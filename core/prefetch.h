@@ -37,6 +37,7 @@ struct tm_prefetch {
 	u64 clock;
 	u32 least;
 	u32 max;
+	u32 unit;
 };
 
 /**
@@ -58,8 +59,10 @@ struct tm_window {
  * tm_prefetch_init() - no streams yet
  * @least: blocks in a stream's first window
  * @max: blocks in a window at most, 0 for no prefetch
+ * @unit: a power of two of blocks; where a window is not smaller, it ends with
+ *an aligned one. 0 for none
  */
-void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max);
+void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max, u32 unit);
 
 /**
  * tm_prefetch_fault() - @block faulted
@@ -73,6 +76,12 @@ void tm_prefetch_init(struct tm_prefetch *p, u32 least, u32 max);
  */
 bool tm_prefetch_fault(struct tm_prefetch *p, u64 block, u32 shift, bool missed,
 		       struct tm_window *w);
+
+/**
+ * tm_prefetch_goes_on() - a fault on @block goes on with a stream of
+ * neighbours, whose next window is of @nr blocks or more
+ */
+bool tm_prefetch_goes_on(const struct tm_prefetch *p, u64 block, u32 nr);
 
 /**
  * tm_prefetch_trim() - only the first @nr of the window could be had

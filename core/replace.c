@@ -48,7 +48,8 @@ u32 tm_replace_peers(const struct tm_replace *r, u32 frame)
 void tm_replace_push(struct tm_replace *r, u32 frame, u8 list)
 {
 	r->frame[frame].list = list;
-	r->frame[frame].turn = r->turn++;
+	r->frame[frame].turn = r->turn;
+	r->turn += r->frame[frame].blocks;
 	tm_frame_list_push(r->frame, &r->list[list], frame);
 }
 

@@ -52,6 +52,8 @@ struct tm_hist {
 	X(evict_rescued, "evictions undone by a fault")                        \
 	X(evict_direct, "evictions that a fault had to wait for")              \
 	X(evict_pinned, "evictions refused because the pages were pinned")     \
+	X(huge_blocks, "huge blocks made of neighbours")                       \
+	X(huge_split, "of them: split before they left")                       \
 	X(discarded, "blocks freed by the program")                            \
 	X(checksum_errors, "blocks that came back damaged")                    \
 	X(refetched, "blocks fetched again after damage")                      \

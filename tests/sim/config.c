@@ -32,6 +32,9 @@ static unsigned int perhaps(unsigned int most)
 	return sim_random(2) ? 1 + (unsigned int)sim_random(most) : 0;
 }
 
+/* Slots of an extent, where there need be no room for huge blocks in one. */
+#define SMALL_SLOTS_MAX 16
+
 static void draw_servers(struct sim_config *c)
 {
 	u32 needed = (u32)(c->nr_used + c->extent_slots - 1) / c->extent_slots;
@@ -84,7 +87,7 @@ static void draw_blocks(struct sim_config *c)
 	case 2:
 	case 3:
 		c->streams = true;
-		c->extent_slots = SIM_EXTENT_SLOTS_MAX;
+		c->extent_slots = SMALL_SLOTS_MAX;
 		most = c->extent_slots * SIM_EXTENTS_MAX / 2;
 		c->nr_used = between(most / 4, most);
 		p->nr_frames = between(c->nr_used / 4, c->nr_used / 2);
@@ -112,6 +115,53 @@ bool sim_no_memory(void)
 	       sim_chance(sim.creating ? 100 : sim.config.no_memory);
 }
 
+/* Sizes with which huge blocks come often, and have rows to go to. */
+static void draw_huge_fits(struct sim_config *c)
+{
+	struct tm_pager_config *p = &c->pager;
+	u32 huge = p->huge_blocks, most;
+
+	c->row = SIM_USED_MAX;
+	c->gap = 0;
+	c->streams = sim_random(8);
+	c->extent_slots =
+		between(sim_random(8) ? huge : 1, SIM_EXTENT_SLOTS_MAX);
+	most = c->extent_slots * SIM_EXTENTS_MAX / 4;
+	if (most > 600)
+		most = 600;
+	c->nr_used = between(most / 4, most);
+	if (c->nr_used < 8 * huge && sim_random(8))
+		c->nr_used = 8 * huge;
+	p->nr_frames = between(c->nr_used / 4, c->nr_used);
+	if (p->nr_frames < 4 * huge)
+		p->nr_frames = 4 * huge;
+	p->nr_blocks = c->nr_used + between(0, 64);
+	p->prefetch_blocks = between(sim_random(8) ? 2 * huge : 0, 4 * huge);
+	p->io_depth = between(1, 64);
+	memset(c->server_extents, 0, sizeof(c->server_extents));
+	draw_servers(c);
+}
+
+/*
+ * In half of the runs that can have them. Drawn from numbers of their own: the
+ * seeds without them mean what they always did.
+ */
+static void draw_huge(struct sim_config *c)
+{
+	u64 rng = sim.rng;
+
+	sim.rng = ~rng;
+	if (sim.huge_only)
+		c->pager.can_cache = true;
+	if (c->pager.can_cache && (sim_random(2) || sim.huge_only)) {
+		c->pager.huge_blocks =
+			sim_random(8) ? 2u << sim_random(4) : SIM_HUGE_MAX;
+		if (sim_random(8))
+			draw_huge_fits(c);
+	}
+	sim.rng = rng;
+}
+
 void sim_config_draw(struct sim_config *c, u64 seed)
 {
 	struct tm_pager_config *p = &c->pager;
@@ -120,7 +170,7 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	memset(c, 0, sizeof(*c));
 	c->seed = seed;
 	p->nr_servers = between(1, SIM_SERVERS_MAX);
-	c->extent_slots = between(1, SIM_EXTENT_SLOTS_MAX);
+	c->extent_slots = between(1, SMALL_SLOTS_MAX);
 	draw_blocks(c);
 	p->block_shift = between(TM_BLOCK_SHIFT_MIN, TM_BLOCK_SHIFT_MAX);
 	p->nr_lanes = between(1, SIM_LANES_MAX);
@@ -165,4 +215,5 @@ void sim_config_draw(struct sim_config *c, u64 seed)
 	c->abandon = perhaps(20);
 	c->stubborn =
 		sim_random(8) ? SIM_SERVERS_MAX : between(0, p->nr_servers - 1);
+	draw_huge(c);
 }

@@ -6,25 +6,68 @@
  */
 #include "tests/sim/sim.h"
 
-static void op_enter(u64 block)
+bool glue_is_huge(u32 frame)
 {
-	sim_check(block < sim.config.pager.nr_blocks, "block %llu",
+	return frame >= sim.config.pager.nr_frames;
+}
+
+/* With huge blocks only, the lie is about those. */
+bool glue_lies(enum sim_sabotage kind, u32 frame)
+{
+	return sim.config.sabotage == kind &&
+	       (!sim.huge_only || glue_is_huge(frame));
+}
+
+struct sim_frame *glue_frame(u64 block, u32 frame)
+{
+	const struct tm_pager_config *p = &sim.config.pager;
+	u32 nr = p->huge_blocks, huge = frame - p->nr_frames;
+
+	if (!glue_is_huge(frame))
+		return &sim.frame[frame];
+	sim_check(nr && huge < p->nr_frames / nr, "frame %u", frame);
+	return &sim.huge[huge * nr + (u32)(block & (nr - 1))];
+}
+
+/* How many blocks a call is about that names this one and this frame. */
+static u32 nr_in(u64 block, u32 frame)
+{
+	u32 nr = sim.config.pager.huge_blocks;
+
+	if (!glue_is_huge(frame))
+		return 1;
+	sim_check(nr && block % nr == 0, "block %llu begins no huge one",
 		  (unsigned long long)block);
-	sim.block[block].ops++;
+	return nr;
+}
+
+static void op_enter(u64 block, u32 nr)
+{
+	u32 i;
+
+	sim_check(block < sim.config.pager.nr_blocks &&
+			  nr <= sim.config.pager.nr_blocks - block,
+		  "blocks %llu, %u", (unsigned long long)block, nr);
+	if (nr > 1)
+		sim.busy = block + sim_random(nr);
+	for (i = 0; i < nr; i++)
+		sim.block[block + i].ops++;
 	sched_yield_lane();
 }
 
-static void op_leave(u64 block)
+static void op_leave(u64 block, u32 nr)
 {
+	u32 i;
+
 	sched_yield_lane();
-	sim.block[block].ops--;
+	for (i = 0; i < nr; i++)
+		sim.block[block + i].ops--;
 }
 
 static struct sim_frame *frame_of(u64 block, u32 frame)
 {
-	struct sim_frame *f = &sim.frame[frame];
+	struct sim_frame *f = glue_frame(block, frame);
 
-	sim_check(frame < sim.config.pager.nr_frames, "frame %u", frame);
 	sim_check(f->state == FRAME_FREE || f->block == block,
 		  "frame %u is block %llu's, not %llu's", frame,
 		  (unsigned long long)f->block, (unsigned long long)block);
@@ -74,78 +117,119 @@ static u64 glue_now(void *ctx)
 	return sim.now;
 }
 
-static int glue_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
-		    unsigned int flags)
+/* Whether that is allowed at all. */
+static void map_check(u64 block, u32 frame, unsigned int flags)
 {
-	struct sim_block *b = &sim.block[block];
-	struct sim_frame *f;
-	int err = 0;
+	const struct sim_block *b = &sim.block[block];
 
-	op_enter(block);
-	f = frame_of(block, frame);
 	if (flags & TM_MAP_ZERO) {
-		sim_check(f->state == FRAME_FREE,
+		sim_check(frame_of(block, frame)->state == FRAME_FREE,
 			  "new block %llu in used frame",
 			  (unsigned long long)block);
 		sim_check(b->frame == TM_NO_FRAME, "block %llu mapped twice",
 			  (unsigned long long)block);
-		if (sim.config.sabotage != SABOTAGE_ZERO)
-			memset(&f->content, 0, sizeof(f->content));
-		f->block = block;
 	} else {
-		f = stable_frame(block, frame, "map");
-		sim_check(!f->stores, "map during a store");
+		sim_check(!stable_frame(block, frame, "map")->stores,
+			  "map during a store");
 		sim_check(b->frame == TM_NO_FRAME || b->frame == frame,
 			  "block %llu mapped twice", (unsigned long long)block);
 	}
 	sim_check(!b->failed || b->discarding, "failed block %llu mapped",
 		  (unsigned long long)block);
+}
+
+static void map_one(u64 block, u32 frame, unsigned int flags)
+{
+	struct sim_block *b = &sim.block[block];
+	struct sim_frame *f = frame_of(block, frame);
+
+	if (flags & TM_MAP_ZERO && !glue_lies(SABOTAGE_ZERO, frame))
+		memset(&f->content, 0, sizeof(f->content));
+	f->block = block;
+	f->state = FRAME_MAPPED;
+	f->dirty = false;
+	f->accessed = true;
+	b->frame = frame;
+	/* A copy that is damaged stays so. */
+	b->causes &= CAUSE_DAMAGED;
+	program_wake(block);
+}
+
+static int glue_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+		    unsigned int flags)
+{
+	u32 i, nr = nr_in(block, frame);
+	int err = 0;
+
+	op_enter(block, nr);
+	for (i = 0; i < nr; i++)
+		map_check(block + i, frame, flags);
 	if (!sim.calm && sim_chance(sim.config.map_error)) {
 		sim_trace("map block %llu frame %u: error",
 			  (unsigned long long)block, frame);
-		b->causes |= CAUSE_MAP_ERROR;
+		for (i = 0; i < nr; i++)
+			sim.block[block + i].causes |= CAUSE_MAP_ERROR;
 		err = -ENOMEM;
 	} else {
 		sim_trace("map block %llu frame %u flags %u",
 			  (unsigned long long)block, frame, flags);
-		f->state = FRAME_MAPPED;
-		f->dirty = false;
-		f->accessed = true;
-		b->frame = frame;
-		/* A copy that is damaged stays so. */
-		b->causes &= CAUSE_DAMAGED;
-		program_wake(block);
+		for (i = 0; i < nr; i++)
+			map_one(block + i, frame, flags);
 	}
-	op_leave(block);
+	op_leave(block, nr);
 	return err;
+}
+
+static bool is_pinned(u64 block, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (sim.block[block + i].pinned_until > sim.now)
+			return true;
+	return false;
+}
+
+/* Returns whether it was changed. */
+static bool unmap_one(u64 block, u32 frame)
+{
+	const struct sim_config *c = &sim.config;
+	struct sim_frame *f = frame_of(block, frame);
+
+	f->state = FRAME_STABLE;
+	/* Without a cache only writing is taken away. */
+	if (c->pager.can_cache || c->exact_dirty)
+		page_clear(block);
+	return f->dirty;
 }
 
 static int glue_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
 {
-	const struct sim_config *c = &sim.config;
-	struct sim_block *b = &sim.block[block];
-	struct sim_frame *f;
+	u32 i, nr = nr_in(block, frame);
+	bool dirty = false;
 	int answer;
 
-	op_enter(block);
-	f = frame_of(block, frame);
-	sim_check(f->state == FRAME_MAPPED, "unmap of frame %u in state %d",
-		  frame, f->state);
-	if (b->pinned_until > sim.now) {
+	op_enter(block, nr);
+	for (i = 0; i < nr; i++)
+		sim_check(frame_of(block + i, frame)->state == FRAME_MAPPED,
+			  "unmap of frame %u in state %d", frame,
+			  frame_of(block + i, frame)->state);
+	if (is_pinned(block, nr)) {
 		answer = -EBUSY;
 	} else {
-		f->state = FRAME_STABLE;
-		/* Without a cache only writing is taken away. */
-		if (c->pager.can_cache || c->exact_dirty)
-			page_clear(block);
-		answer = !c->exact_dirty ? TM_UNMAP_UNKNOWN
-			 : f->dirty && c->sabotage != SABOTAGE_DIRTY
-				 ? TM_UNMAP_DIRTY
-				 : TM_UNMAP_CLEAN;
+		for (i = 0; i < nr; i++)
+			dirty |= unmap_one(block + i, frame);
+		if (glue_lies(SABOTAGE_DIRTY, frame))
+			dirty = false;
+		answer = dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
+		/* a changed huge one may not know which of it that is */
+		if (!sim.config.exact_dirty ||
+		    (nr > 1 && dirty && sim_random(2)))
+			answer = TM_UNMAP_UNKNOWN;
 	}
 	sim_trace("unmap block %llu frame %u: %d", (unsigned long long)block,
 		  frame, answer);
-	op_leave(block);
+	op_leave(block, nr);
 	return answer;
 }
 
@@ -173,51 +257,104 @@ static u32 glue_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
 	return i;
 }
 
-static void glue_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+static void drop_one(u64 block, u32 frame)
 {
-	struct sim_frame *f;
+	struct sim_frame *f = frame_of(block, frame);
 
-	op_enter(block);
-	f = frame_of(block, frame);
 	sim_check(f->state != FRAME_FILLING, "drop of a frame being filled");
 	sim_check(!f->stores, "drop of a frame being stored");
-	sim_trace("drop block %llu frame %u", (unsigned long long)block, frame);
 	if (sim.block[block].frame == frame)
 		page_clear(block);
 	f->state = FRAME_FREE;
 	f->content.word[0] = ~f->content.word[0];
-	op_leave(block);
+}
+
+static void glue_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
+{
+	u32 i, nr = nr_in(block, frame);
+
+	op_enter(block, nr);
+	sim_trace("drop block %llu frame %u", (unsigned long long)block, frame);
+	for (i = 0; i < nr; i++)
+		drop_one(block + i, frame);
+	op_leave(block, nr);
+}
+
+static void split_one(u64 block, u32 huge, u32 small)
+{
+	struct sim_frame *from = frame_of(block, huge);
+	struct sim_frame *to = &sim.frame[small];
+
+	sim_check(!glue_is_huge(small) && to->state == FRAME_FREE,
+		  "split into used frame %u", small);
+	sim_check(from->state != FRAME_FILLING && !from->stores,
+		  "split of a frame in use");
+	*to = *from;
+	to->block = block;
+	if (glue_lies(SABOTAGE_SPLIT, huge))
+		to->content.word[0] ^= 1;
+	if (sim.block[block].frame == huge)
+		sim.block[block].frame = small;
+	from->state = FRAME_FREE;
+	from->content.word[0] = ~from->content.word[0];
+}
+
+static void glue_split(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
+		       const u32 *small)
+{
+	u32 i, nr = nr_in(block, frame);
+
+	sim_check(glue_is_huge(frame), "split of small frame %u", frame);
+	op_enter(block, nr);
+	sim_trace("split block %llu frame %u", (unsigned long long)block,
+		  frame);
+	for (i = 0; i < nr; i++)
+		split_one(block + i, frame, small[i]);
+	op_leave(block, nr);
+}
+
+static bool take_accessed(u64 block, u32 frame, u32 nr)
+{
+	bool accessed = false;
+	struct sim_frame *f;
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		f = frame_of(block + i, frame);
+		accessed |= f->accessed;
+		f->accessed = false;
+	}
+	return accessed;
 }
 
 static void glue_accessed(void *ctx, struct tm_lane *lane, u64 block,
 			  const u32 *frame, u32 nr, int *answer)
 {
-	struct sim_frame *f;
-	u32 i;
+	u32 i, n;
+	bool accessed;
 
 	for (i = 0; i < nr; i++) {
-		op_enter(block + i);
-		f = frame_of(block + i, frame[i]);
-		answer[i] =
-			sim.config.accessed_bits ? f->accessed : -EOPNOTSUPP;
-		f->accessed = false;
-		op_leave(block + i);
+		n = nr_in(block + i, frame[i]);
+		op_enter(block + i, n);
+		accessed = take_accessed(block + i, frame[i], n);
+		answer[i] = sim.config.accessed_bits ? accessed : -EOPNOTSUPP;
+		op_leave(block + i, n);
 	}
 }
 
 static void glue_wake(void *ctx, struct tm_lane *lane, u64 block)
 {
-	op_enter(block);
+	op_enter(block, 1);
 	sim_trace("wake block %llu", (unsigned long long)block);
 	program_wake(block);
-	op_leave(block);
+	op_leave(block, 1);
 }
 
 static void glue_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
 {
-	op_enter(block);
+	op_enter(block, 1);
 	program_failed(block, err);
-	op_leave(block);
+	op_leave(block, 1);
 }
 
 static u32 glue_checksum(void *ctx, u64 block, u32 frame, u32 seed)
@@ -235,7 +372,7 @@ static u64 glue_fingerprint(void *ctx, u64 block, u32 frame)
 	u64 hash = 0, any = 0;
 	unsigned int i;
 
-	if (sim.config.sabotage == SABOTAGE_FINGERPRINT)
+	if (glue_lies(SABOTAGE_FINGERPRINT, frame))
 		return 1;
 	for (i = 0; i < SIM_WORDS; i++) {
 		any |= f->content.word[i];
@@ -252,12 +389,12 @@ static void glue_fetch(void *ctx, struct tm_io *io)
 
 	for (i = 0; i < io->nr; i++) {
 		struct sim_frame *f =
-			frame_of(io->seg[i].block, io->seg[i].frame);
+			frame_of(io_block(io, i), io_frame(io, i));
 
 		sim_check(f->state == FRAME_FREE, "fetch into used frame %u",
-			  io->seg[i].frame);
+			  io_frame(io, i));
 		f->state = FRAME_FILLING;
-		f->block = io->seg[i].block;
+		f->block = io_block(io, i);
 	}
 	net_fetch(io);
 	sched_yield_lane();
@@ -268,7 +405,7 @@ static void glue_store(void *ctx, struct tm_io *io)
 	unsigned int i;
 
 	for (i = 0; i < io->nr; i++)
-		stable_frame(io->seg[i].block, io->seg[i].frame, "store")
+		stable_frame(io_block(io, i), io_frame(io, i), "store")
 			->stores++;
 	net_store(io);
 	sched_yield_lane();
@@ -286,10 +423,14 @@ void glue_check_empty(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < sim.config.pager.nr_frames; i++)
+	for (i = 0; i < sim.config.pager.nr_frames; i++) {
 		sim_check(sim.frame[i].state == FRAME_FREE,
 			  "frame %u of block %llu leaked", i,
 			  (unsigned long long)sim.frame[i].block);
+		sim_check(sim.huge[i].state == FRAME_FREE,
+			  "part %u of huge frames, of block %llu, leaked", i,
+			  (unsigned long long)sim.huge[i].block);
+	}
 }
 
 const struct tm_pager_ops glue_ops = {
@@ -304,6 +445,7 @@ const struct tm_pager_ops glue_ops = {
 	.unmap = glue_unmap,
 	.unmap_run = glue_unmap_run,
 	.drop = glue_drop,
+	.split = glue_split,
 	.accessed = glue_accessed,
 	.wake = glue_wake,
 	.fail = glue_fail,

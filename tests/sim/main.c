@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * sim --seed=S [--runs=R] [--steps=N] [--verbose] [--sabotage=KIND]
+ * sim --seed=S [--runs=R] [--steps=N] [--verbose] [--sabotage=KIND] [--huge]
  *
  * Runs R seeds from S on, each for N steps and then to its end without further
  * faults. Prints one line in all, or seed, step and trace of the first failure;
- * exit status 1 then.
+ * exit status 1 then. With --huge all runs have huge blocks, and lies are told
+ * about those.
  */
 #include <getopt.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 struct sim sim;
 
 static char trace[TRACE_LINES][160];
-static u64 nr_traced;
+static u64 nr_traced, nr_huge, nr_huge_split;
 static bool verbose;
 
 void sim_trace(const char *fmt, ...)
@@ -46,10 +47,10 @@ static void report(const char *what)
 
 	for (; !verbose && i < nr_traced; i++)
 		puts(trace[i % TRACE_LINES]);
-	printf("FAILED: --seed=%llu --steps=%llu: at step %llu: %s\n",
+	printf("FAILED: --seed=%llu --steps=%llu%s: at step %llu: %s\n",
 	       (unsigned long long)sim.config.seed,
-	       (unsigned long long)sim.steps, (unsigned long long)sim.step,
-	       what);
+	       (unsigned long long)sim.steps, sim.huge_only ? " --huge" : "",
+	       (unsigned long long)sim.step, what);
 	fflush(stdout);
 }
 
@@ -117,6 +118,10 @@ static void check_stats(void)
 	sim_check(all.dropped_clean <= all.evicted, "more clean than evicted");
 	sim_check(all.prefetch_used + all.prefetch_dropped <= all.prefetched,
 		  "more prefetches used than done");
+	sim_check(all.huge_split <= all.huge_blocks,
+		  "more huge blocks split than made");
+	nr_huge += all.huge_blocks;
+	nr_huge_split += all.huge_split;
 }
 
 static void check_usage(u64 used_most, bool empty)
@@ -139,13 +144,14 @@ static void check_usage(u64 used_most, bool empty)
 		  (unsigned long long)usage.lost_blocks);
 }
 
-static void run(u64 seed, u64 steps, enum sim_sabotage sabotage)
+static void run(u64 seed, u64 steps, enum sim_sabotage sabotage, bool huge)
 {
 	int err;
 
 	memset(&sim, 0, sizeof(sim));
 	sim.rng = seed;
 	sim.steps = steps;
+	sim.huge_only = huge;
 	nr_traced = 0;
 	sim_config_draw(&sim.config, seed);
 	sim.config.sabotage = sabotage;
@@ -196,6 +202,7 @@ static const char *const sabotages[] = {
 	[SABOTAGE_STORE] = "store",
 	[SABOTAGE_ZERO] = "zero",
 	[SABOTAGE_WAKE] = "wake",
+	[SABOTAGE_SPLIT] = "split",
 };
 
 static enum sim_sabotage sabotage_find(const char *name)
@@ -217,11 +224,13 @@ int main(int argc, char **argv)
 		{"steps", required_argument, NULL, 'n'},
 		{"sabotage", required_argument, NULL, 'x'},
 		{"verbose", no_argument, NULL, 'v'},
+		{"huge", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	u64 seed = 1, runs = 1, steps = 10000, i, all_steps = 0, accesses = 0;
 	u64 faults = 0, failed = 0;
 	enum sim_sabotage sabotage = SABOTAGE_NONE;
+	bool huge = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -241,6 +250,9 @@ int main(int argc, char **argv)
 		case 'v':
 			verbose = true;
 			break;
+		case 'h':
+			huge = true;
+			break;
 		default:
 			return 2;
 		}
@@ -249,16 +261,18 @@ int main(int argc, char **argv)
 	signal(SIGSEGV, on_signal);
 	signal(SIGALRM, on_signal);
 	for (i = 0; i < runs; i++) {
-		run(seed + i, steps, sabotage);
+		run(seed + i, steps, sabotage, huge);
 		all_steps += sim.step;
 		accesses += sim.accesses;
 		faults += sim.faults;
 		failed += sim.failed_accesses;
 	}
 	printf("%llu runs, %llu steps, %llu accesses, %llu faults, %llu failed "
-	       "for a cause, 0 wrong bytes\n",
+	       "for a cause, %llu huge blocks, %llu of them split, "
+	       "0 wrong bytes\n",
 	       (unsigned long long)runs, (unsigned long long)all_steps,
 	       (unsigned long long)accesses, (unsigned long long)faults,
-	       (unsigned long long)failed);
+	       (unsigned long long)failed, (unsigned long long)nr_huge,
+	       (unsigned long long)nr_huge_split);
 	return 0;
 }

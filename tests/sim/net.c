@@ -144,41 +144,6 @@ static struct sim_slot *slots_at(unsigned int server, u64 addr, u64 bytes)
 	return &s->slot[addr / block_bytes()];
 }
 
-static void slot_spoil(struct sim_slot *slot)
-{
-	unsigned int i;
-
-	for (i = 0; i < SIM_WORDS; i++)
-		slot->content.word[i] = sim_random(0);
-	slot->owner = SIM_NO_BLOCK;
-}
-
-/* The copy there is not what was stored any more. */
-static void slot_damaged(const struct sim_slot *slot)
-{
-	if (slot->owner != SIM_NO_BLOCK)
-		sim.block[slot->owner].causes |= CAUSE_DAMAGED;
-}
-
-static void content_damage(struct content *content, const struct sim_slot *slot,
-			   unsigned int server)
-{
-	switch (sim_random(4)) {
-	case 0: /* flipped */
-		content->word[sim_random(SIM_WORDS)] ^= 1ull << sim_random(64);
-		break;
-	case 1: /* zeroed */
-		memset(content, 0, sizeof(*content));
-		break;
-	case 2: /* stale */
-		*content = slot->old;
-		break;
-	default: /* misdirected */
-		slot = sim.server[server].slot;
-		*content = slot[sim_random(SIM_SLOTS_MAX)].content;
-	}
-}
-
 static void deliver_fetch(struct net_request *r)
 {
 	struct sim_slot *slot = slots_at(r->server, r->addr, r->bytes);
@@ -188,7 +153,7 @@ static void deliver_fetch(struct net_request *r)
 	if (disturbed(sim.config.refuse_fetch)) {
 		r->status = -EREMOTEIO;
 		for (i = 0; i < r->io->nr; i++)
-			sim.block[r->io->seg[i].block].causes |= CAUSE_REFUSED;
+			sim.block[io_block(r->io, i)].causes |= CAUSE_REFUSED;
 		return;
 	}
 	r->damaged = 0;
@@ -203,7 +168,7 @@ static void deliver_fetch(struct net_request *r)
 			r->content[i] = slot[i].content;
 			content_damage(&r->content[i], &slot[i], r->server);
 			sim_trace("damaged reply for block %llu",
-				  (unsigned long long)r->io->seg[i].block);
+				  (unsigned long long)io_block(r->io, i));
 			r->damaged |= 1ull << i;
 		} else {
 			r->content[i] = slot[i].content;
@@ -222,14 +187,14 @@ static void deliver_store(struct net_request *r)
 		r->status = -EREMOTEIO;
 		return;
 	}
-	if (sim.config.sabotage == SABOTAGE_STORE && !sim_random(50))
+	if (glue_lies(SABOTAGE_STORE, r->io->seg[0].frame) && !sim_random(50))
 		return;
 	for (i = 0; i < r->io->nr; i++) {
-		u64 block = r->io->seg[i].block;
+		u64 block = io_block(r->io, i);
 		struct sim_block *b = &sim.block[block];
 		const struct content *now;
 
-		now = glue_stored_content(block, r->io->seg[i].frame);
+		now = glue_stored_content(block, io_frame(r->io, i));
 		sim_check(!memcmp(now, &r->content[i], sizeof(*now)),
 			  "bytes of block %llu changed during a store",
 			  (unsigned long long)block);
@@ -345,7 +310,7 @@ static void count_damage(const struct net_request *r)
 	unsigned int i;
 
 	for (i = 0; i < r->io->nr; i++) {
-		struct sim_block *b = &sim.block[r->io->seg[i].block];
+		struct sim_block *b = &sim.block[io_block(r->io, i)];
 
 		if (!(r->damaged >> i & 1))
 			b->damaged = 0;
@@ -380,11 +345,11 @@ static void run_complete(struct sim_task *task, struct tm_lane *lane)
 		count_damage(r);
 	for (i = 0; io && i < io->nr; i++) {
 		if (kind == STORE)
-			sim.frame[io->seg[i].frame].stores--;
+			glue_frame(io_block(io, i), io_frame(io, i))->stores--;
 		else if (status)
-			glue_not_filled(io->seg[i].block, io->seg[i].frame);
+			glue_not_filled(io_block(io, i), io_frame(io, i));
 		else
-			glue_filled(io->seg[i].block, io->seg[i].frame,
+			glue_filled(io_block(io, i), io_frame(io, i),
 				    &r->content[i]);
 	}
 	r->kind = NONE;
@@ -467,10 +432,11 @@ void net_check_empty(void)
 /* Are the block's bytes in local memory, for good? */
 static bool local(u64 block)
 {
-	unsigned int i;
+	unsigned int i, nr = sim.config.pager.nr_frames;
 
-	for (i = 0; i < sim.config.pager.nr_frames; i++) {
-		const struct sim_frame *f = &sim.frame[i];
+	for (i = 0; i < 2 * nr; i++) {
+		const struct sim_frame *f =
+			i < nr ? &sim.frame[i] : &sim.huge[i - nr];
 
 		if (f->block != block)
 			continue;
@@ -505,16 +471,40 @@ void net_server_lost(unsigned int server)
 	}
 }
 
+/* Blocks of a huge frame, perhaps a part of it; or each in one of its own. */
+static void io_check(const struct tm_io *io)
+{
+	const struct tm_pager_config *p = &sim.config.pager;
+	u64 first = io->seg[0].block;
+	unsigned int i;
+
+	sim_check(io->nr >= 1 && io->nr <= TM_IO_BLOCKS, "request of %u blocks",
+		  io->nr);
+	if (glue_is_huge(io->seg[0].frame)) {
+		sim_check(io->nr_segs == 1 &&
+				  first / p->huge_blocks ==
+					  (first + io->nr - 1) / p->huge_blocks,
+			  "request of %u blocks from %llu on, %u segments",
+			  io->nr, (unsigned long long)first, io->nr_segs);
+		return;
+	}
+	sim_check(
+		io->nr_segs == io->nr &&
+			(io->nr == 1 || io->nr * block_bytes() <= p->io_bytes),
+		"request of %u blocks, %u segments", io->nr, io->nr_segs);
+	for (i = 0; i < io->nr; i++)
+		sim_check(!glue_is_huge(io->seg[i].frame),
+			  "block %llu alone in a huge frame",
+			  (unsigned long long)io->seg[i].block);
+}
+
 static struct net_request *submit_io(enum kind kind, struct tm_io *io)
 {
-	unsigned int lane = tm_lane_index(io->lane), i, blocks = 0;
+	unsigned int lane = tm_lane_index(io->lane), i, nr = 0, blocks = 0;
 	const struct tm_pager_config *p = &sim.config.pager;
 	struct net_request *r;
 
-	sim_check(
-		io->nr >= 1 && io->nr <= TM_IO_BLOCKS &&
-			(io->nr == 1 || io->nr * block_bytes() <= p->io_bytes),
-		"request of %u blocks", io->nr);
+	io_check(io);
 	sim_trace("%s block %llu frame %u, %u blocks, server %u addr %llx",
 		  kind == FETCH ? "fetch" : "store",
 		  (unsigned long long)io->seg[0].block, io->seg[0].frame,
@@ -523,10 +513,15 @@ static struct net_request *submit_io(enum kind kind, struct tm_io *io)
 	r->io = io;
 	for (i = 0; i < nr_requests; i++)
 		if (requests[i].kind != NONE && requests[i].io &&
-		    requests[i].lane == lane)
+		    requests[i].lane == lane) {
+			nr++;
 			blocks += requests[i].io->nr;
-	sim_check(blocks <= p->io_depth, "%u blocks under way on lane %u",
-		  blocks, lane);
+		}
+	sim_check(nr <= p->io_depth, "%u requests under way on lane %u", nr,
+		  lane);
+	/* the last one may be huge */
+	sim_check(blocks < p->io_depth + (p->huge_blocks ? p->huge_blocks : 1),
+		  "%u blocks under way on lane %u", blocks, lane);
 	return r;
 }
 
@@ -543,8 +538,8 @@ void net_store(struct tm_io *io)
 
 	sim.stores++;
 	for (i = 0; i < io->nr; i++)
-		r->content[i] = *glue_stored_content(io->seg[i].block,
-						     io->seg[i].frame);
+		r->content[i] =
+			*glue_stored_content(io_block(io, i), io_frame(io, i));
 }
 
 bool net_discard(void *ctx, struct tm_lane *lane, unsigned int server, u64 addr,

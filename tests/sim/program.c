@@ -38,6 +38,9 @@ static void thread_redirect(struct sim_thread *t)
 		t->pattern = PATTERN_SEQUENTIAL;
 	t->next = sim_random(nr);
 	t->stride = t->pattern == PATTERN_STRIDE ? (s64)sim_random(9) - 4 : 1;
+	if (sim.config.pager.huge_blocks && t->pattern == PATTERN_SEQUENTIAL &&
+	    !sim_random(3))
+		t->stride = -1;
 }
 
 void program_init(void)
@@ -147,8 +150,9 @@ static bool thread_step(struct sim_thread *t)
 		return true;
 	}
 	if (b->frame != TM_NO_FRAME &&
-	    (!t->write || sim.frame[b->frame].state == FRAME_MAPPED)) {
-		touch(t, &sim.frame[b->frame]);
+	    (!t->write ||
+	     glue_frame(t->block, b->frame)->state == FRAME_MAPPED)) {
+		touch(t, glue_frame(t->block, b->frame));
 		t->accessing = false;
 		return true;
 	}
@@ -184,7 +188,7 @@ static void run_discard(struct sim_task *task, struct tm_lane *lane)
 
 		memset(&b->model, 0, sizeof(b->model));
 		sim_check(b->frame == TM_NO_FRAME ||
-				  !memcmp(&sim.frame[b->frame].content,
+				  !memcmp(&glue_frame(i, b->frame)->content,
 					  &b->model, sizeof(b->model)),
 			  "discarded block %llu is still mapped",
 			  (unsigned long long)i);
@@ -255,11 +259,27 @@ void program_discard_all(void)
 	sim_check(discard(0, sim.config.pager.nr_blocks), "cannot discard");
 }
 
+/* Something that is freed: a few blocks, many, or whole huge ones. */
+static bool discard_some(u64 first)
+{
+	u64 nr_blocks = sim.config.pager.nr_blocks;
+	u32 huge = sim.config.pager.huge_blocks;
+	u64 nr;
+
+	if (huge && sim_random(2)) {
+		first -= first % huge;
+		nr = huge * (1 + sim_random(3));
+		return discard(first,
+			       nr < nr_blocks - first ? nr : nr_blocks - first);
+	}
+	return discard(first, 1 + sim_random(sim_random(4) ? 8 : nr_blocks) %
+					      (nr_blocks - first));
+}
+
 bool program_step(void)
 {
 	unsigned int n = sim.config.nr_threads;
 	unsigned int i = (unsigned int)sim_random(n), k;
-	u64 nr_blocks = sim.config.pager.nr_blocks;
 	/* also what is in the midst of a run */
 	u64 first = sim_random(2) ? sim.busy
 				  : sim_address(&sim.config,
@@ -267,9 +287,7 @@ bool program_step(void)
 
 	if (!sim_random(4) && discard_step())
 		return true;
-	if (!sim.calm && sim_chance(sim.config.discard) &&
-	    discard(first, 1 + sim_random(sim_random(4) ? 8 : nr_blocks) %
-					   (nr_blocks - first)))
+	if (!sim.calm && sim_chance(sim.config.discard) && discard_some(first))
 		return true;
 
 	for (k = 0; k < n; k++, i = (i + 1) % n) {

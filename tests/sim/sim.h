@@ -10,6 +10,7 @@
  *	program.c  the program: threads that access and discard; the model
  *	glue.c	   struct tm_pager_ops: page table, frames
  *	net.c	   requests under way, and the servers
+ *	slot.c	   how a server's bytes are damaged
  *
  * A block's bytes are eight words here. Lanes really interleave: a lane may be
  * left in the middle of any op and continued much later.
@@ -30,7 +31,8 @@
 #define SIM_LANES_MAX 4
 #define SIM_THREADS_MAX 8
 #define SIM_EXTENTS_MAX 96 /* of one server, by number */
-#define SIM_EXTENT_SLOTS_MAX 16
+#define SIM_EXTENT_SLOTS_MAX 32
+#define SIM_HUGE_MAX 32 /* blocks in a huge one */
 #define SIM_SLOTS_MAX (SIM_EXTENTS_MAX * SIM_EXTENT_SLOTS_MAX)
 
 #define SIM_NO_BLOCK (~(u64)0)
@@ -51,6 +53,7 @@ enum sim_sabotage {
 	SABOTAGE_STORE,	      /* acknowledged, never written */
 	SABOTAGE_ZERO,	      /* new blocks are not cleared */
 	SABOTAGE_WAKE,	      /* waiting threads are not told */
+	SABOTAGE_SPLIT,	      /* bytes are lost where a huge block is split */
 };
 
 struct content {
@@ -178,7 +181,8 @@ struct sim {
 	u64 now;
 	u64 step;
 	u64 steps;
-	bool creating; /* the pager */
+	bool creating;	/* the pager */
+	bool huge_only; /* see main.c */
 	bool calm;   /* no more faults are injected, threads end their access */
 	u64 room_ns; /* when the servers are next asked again */
 	u64 tight_ns; /* when there was last too little remote memory */
@@ -186,6 +190,7 @@ struct sim {
 	u64 busy; /* a block of the last run */
 	struct sim_block block[SIM_BLOCKS_MAX];
 	struct sim_frame frame[SIM_FRAMES_MAX];
+	struct sim_frame huge[SIM_FRAMES_MAX]; /* parts of huge frames */
 	struct sim_server server[SIM_SERVERS_MAX];
 	struct sim_thread thread[SIM_THREADS_MAX];
 };
@@ -229,12 +234,32 @@ void program_failed(u64 block, int err);
 /* glue.c */
 extern const struct tm_pager_ops glue_ops;
 void glue_init(void);
+bool glue_is_huge(u32 frame);
+bool glue_lies(enum sim_sabotage kind, u32 frame);
+/* the small frame, or the part of a huge one that is for this block */
+struct sim_frame *glue_frame(u64 block, u32 frame);
 void glue_filled(u64 block, u32 frame, const struct content *content);
 void glue_not_filled(u64 block, u32 frame);
 const struct content *glue_stored_content(u64 block, u32 frame);
 void glue_check_empty(void);
 
+/* Of a request: what its @i-th block is, and the frame that it is in. */
+static inline u64 io_block(const struct tm_io *io, unsigned int i)
+{
+	return io->nr_segs == 1 ? io->seg[0].block + i : io->seg[i].block;
+}
+
+static inline u32 io_frame(const struct tm_io *io, unsigned int i)
+{
+	return io->seg[io->nr_segs == 1 ? 0 : i].frame;
+}
+
 /* net.c */
+void slot_spoil(struct sim_slot *slot);
+void slot_damaged(const struct sim_slot *slot);
+void content_damage(struct content *content, const struct sim_slot *slot,
+		    unsigned int server);
+
 void net_init(void);
 void net_deliver(void);
 bool net_complete(void);  /* one that is due, by chance, on an idle lane */

@@ -4,8 +4,8 @@
  */
 #include "tests/unit/place.h"
 
-/* Blocks of a turn, which is of 1 MiB. */
-#define TURN ((1u << 20) >> SHIFT)
+/* Blocks of a turn, which is of 2 MiB. */
+#define TURN ((2u << 20) >> SHIFT)
 
 static void rr_takes_turns(void **state)
 {
@@ -94,6 +94,31 @@ static void rr_turn_ends_without_room(void **state)
 	tm_place_destroy(p);
 }
 
+/* A row is part of a turn, or more than one. */
+static void rr_rows_take_turns(void **state)
+{
+	struct tm_place *p = create(&tm_place_rr, 2);
+	unsigned int extents[2] = {9, 9}, i;
+	u64 next[2] = {0};
+	struct tm_replica r;
+
+	grant(p, extents, next);
+	for (i = 0; i < 8; i++) {
+		assert_int_equal(
+			tm_place_get_row(p, i * TURN / 2, TURN / 2, &r), 0);
+		assert_int_equal(r.server, i / 2 % 2);
+		assert_int_equal(r.slot % (TURN / 2), 0);
+	}
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(
+			tm_place_get_row(p, (4 + i) * 2 * TURN, 2 * TURN, &r),
+			0);
+		assert_int_equal(r.server, i % 2);
+		grant(p, extents, next);
+	}
+	tm_place_destroy(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +126,7 @@ int main(void)
 		cmocka_unit_test(rr_turn_is_one_block_or_more),
 		cmocka_unit_test(rr_turns_fall_in_with_blocks),
 		cmocka_unit_test(rr_turn_ends_without_room),
+		cmocka_unit_test(rr_rows_take_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

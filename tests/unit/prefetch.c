@@ -55,7 +55,7 @@ static void run(u64 from, s64 stride, u32 max, u32 faults_most)
 	struct tm_prefetch p;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, max);
+	tm_prefetch_init(&p, 2, max, 0);
 	for (i = 0; i < 400; i++)
 		step(&p, &r);
 	assert_in_range(r.faults, 400 / max, faults_most);
@@ -84,7 +84,7 @@ static void window_grows_and_follows(void **state)
 	struct tm_window w;
 	u64 next;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	assert_false(tm_prefetch_fault(&p, 100, 0, false, &w));
 	assert_true(tm_prefetch_fault(&p, 101, 0, false, &w));
 	assert_int_equal(w.first, 102);
@@ -125,7 +125,7 @@ static void missed_in_the_window(void **state)
 	struct tm_window w;
 	u64 next;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	tm_prefetch_fault(&p, 100, 0, true, &w);
 	for (next = 101; tm_prefetch_fault(&p, next, 0, true, &w) && w.nr < 16;)
 		next = w.first;
@@ -148,7 +148,7 @@ static void strides_beyond_a_unit(void **state)
 	struct tm_window w;
 	u64 i;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	for (i = 101; i < 120; i += 4)
 		assert_false(tm_prefetch_fault(&p, i, 2, true, &w));
 	assert_null(w.stream);
@@ -167,7 +167,7 @@ static void units_in_order(void **state)
 	struct tm_prefetch p;
 	struct tm_window w;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	assert_false(tm_prefetch_fault(&p, 1000, 3, true, &w));
 	assert_false(tm_prefetch_fault(&p, 1005, 3, false, &w));
 	assert_true(tm_prefetch_fault(&p, 1008, 3, true, &w));
@@ -193,7 +193,7 @@ static void turns_round(void **state)
 	struct tm_window w;
 	u64 i, windows = 0;
 
-	tm_prefetch_init(&p, 2, 16);
+	tm_prefetch_init(&p, 2, 16, 0);
 	for (i = 100; i > 60; i--)
 		tm_prefetch_fault(&p, i, 0, true, &w);
 	for (i = 62; i < 72; i++)
@@ -208,7 +208,7 @@ static void random_is_no_stream(void **state)
 	struct tm_window w;
 	u32 i, windows = 0;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	srandom(7);
 	for (i = 0; i < 100000; i++)
 		windows += tm_prefetch_fault(&p, (u64)random() % 10000000, 0,
@@ -223,7 +223,7 @@ static void same_block_again(void **state)
 	struct tm_window w;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	for (i = 0; i < 10; i++)
 		assert_false(tm_prefetch_fault(&p, 42, 0, false, &w));
 }
@@ -239,7 +239,7 @@ static void interleaved(void **state)
 	struct tm_prefetch p;
 	u32 i, k;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	for (i = 0; i < 400; i++)
 		for (k = 0; k < 4; k++)
 			step(&p, &r[k]);
@@ -254,7 +254,7 @@ static void stream_survives_noise(void **state)
 	struct tm_window w;
 	u32 i;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	srandom(11);
 	for (i = 0; i < 400; i++) {
 		step(&p, &r);
@@ -272,7 +272,7 @@ static void off(void **state)
 	struct tm_window w;
 	u64 i;
 
-	tm_prefetch_init(&p, 2, 0);
+	tm_prefetch_init(&p, 2, 0, 0);
 	for (i = 0; i < 10; i++)
 		assert_false(tm_prefetch_fault(&p, i, 0, false, &w));
 }
@@ -282,10 +282,127 @@ static void wraps_below_zero(void **state)
 	struct tm_prefetch p;
 	struct tm_window w;
 
-	tm_prefetch_init(&p, 2, 8);
+	tm_prefetch_init(&p, 2, 8, 0);
 	assert_false(tm_prefetch_fault(&p, 1, 0, false, &w));
 	assert_true(tm_prefetch_fault(&p, 0, 0, false, &w));
 	assert_true(w.first == ~0ull);
+}
+
+/*
+ * A stream as the pager follows it, from marker to marker: each window begins
+ * where the last one ended, and a large one ends with a unit.
+ */
+static void windows_end_with_units(u64 from, s64 stride, u32 max)
+{
+	const u32 unit = 8;
+	struct tm_prefetch p;
+	struct tm_window w;
+	u64 next, end;
+	u32 i, large = 0;
+
+	tm_prefetch_init(&p, 2, max, unit);
+	assert_false(tm_prefetch_fault(&p, from, 0, false, &w));
+	next = from + (u64)stride;
+	assert_true(tm_prefetch_fault(&p, next, 0, false, &w));
+	for (i = 0; i < 20; i++) {
+		next += i ? 0 : (u64)stride;
+		assert_true(w.first == next);
+		assert_in_range(w.nr, 1, max);
+		next = w.first + (u64)((s64)w.nr * stride);
+		if (w.nr >= unit) {
+			end = stride > 0 ? next : next + 1;
+			assert_int_equal(end % unit, 0);
+			large++;
+		}
+		assert_true(tm_prefetch_fault(&p, w.first, 0, false, &w));
+	}
+	assert_true(large > 10);
+	/* it is as large as it may be, but for what was cut off */
+	assert_in_range(w.nr, max - unit + 1, max);
+}
+
+static void units_up_and_down(void **state)
+{
+	u64 from;
+
+	for (from = 1000; from < 1008; from++) {
+		windows_end_with_units(from, 1, 32);
+		windows_end_with_units(from, -1, 32);
+		windows_end_with_units(from, 1, 21);
+		windows_end_with_units(from, -1, 21);
+	}
+}
+
+/* Windows of a stream that are not cut: powers of two. */
+static void not_cut(s64 stride, u32 max, u32 unit)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u32 i;
+
+	tm_prefetch_init(&p, 2, max, unit);
+	for (i = 0; i < 3; i++)
+		tm_prefetch_fault(&p, 1001 + (u64)(i * stride), 0, false, &w);
+	for (i = 0; i < 10; i++) {
+		assert_true(w.nr && !(w.nr & (w.nr - 1)));
+		assert_true(tm_prefetch_fault(&p, w.first, 0, false, &w));
+	}
+	assert_int_equal(w.nr, max);
+}
+
+static void units_are_of_neighbours(void **state)
+{
+	not_cut(3, 32, 8);
+	not_cut(1, 32, 0);
+	/* smaller than a unit */
+	not_cut(1, 8, 16);
+}
+
+static void stream_goes_on(void **state)
+{
+	struct tm_prefetch p, was;
+	struct tm_window w;
+
+	tm_prefetch_init(&p, 2, 16, 0);
+	assert_false(tm_prefetch_goes_on(&p, 0, 1));
+	tm_prefetch_fault(&p, 100, 0, false, &w);
+	/* one fault is no stream */
+	assert_false(tm_prefetch_goes_on(&p, 100, 1));
+	assert_false(tm_prefetch_goes_on(&p, 101, 1));
+	assert_true(tm_prefetch_fault(&p, 101, 0, false, &w));
+	assert_int_equal(w.nr, 2);
+	was = p;
+	assert_true(tm_prefetch_goes_on(&p, 102, 4));
+	assert_true(tm_prefetch_goes_on(&p, 104, 4));
+	assert_false(tm_prefetch_goes_on(&p, 102, 5));
+	assert_false(tm_prefetch_goes_on(&p, 105, 4));
+	/* behind it */
+	assert_false(tm_prefetch_goes_on(&p, 101, 1));
+	assert_memory_equal(&p, &was, sizeof(p));
+	assert_true(tm_prefetch_fault(&p, 102, 0, false, &w));
+	assert_true(tm_prefetch_goes_on(&p, w.first, 8));
+	assert_false(tm_prefetch_goes_on(&p, w.first, 9));
+	tm_prefetch_fault(&p, w.first, 0, false, &w);
+	tm_prefetch_fault(&p, w.first, 0, false, &w);
+	assert_true(tm_prefetch_goes_on(&p, w.first, 16));
+	assert_false(tm_prefetch_goes_on(&p, w.first, 17));
+}
+
+static void strides_go_on_as_such(void **state)
+{
+	struct tm_prefetch p;
+	struct tm_window w;
+	u32 i;
+
+	tm_prefetch_init(&p, 2, 16, 0);
+	for (i = 0; i < 3; i++)
+		tm_prefetch_fault(&p, 100 + i * 7, 0, false, &w);
+	assert_int_equal(w.stride, 7);
+	assert_false(tm_prefetch_goes_on(&p, w.first, 1));
+	tm_prefetch_fault(&p, 5000, 0, false, &w);
+	assert_true(tm_prefetch_fault(&p, 4999, 0, false, &w));
+	assert_true(tm_prefetch_goes_on(&p, 4998, 2));
+	assert_false(tm_prefetch_goes_on(&p, 5001, 2));
 }
 
 int main(void)
@@ -305,6 +422,10 @@ int main(void)
 		cmocka_unit_test(stream_survives_noise),
 		cmocka_unit_test(off),
 		cmocka_unit_test(wraps_below_zero),
+		cmocka_unit_test(units_up_and_down),
+		cmocka_unit_test(units_are_of_neighbours),
+		cmocka_unit_test(stream_goes_on),
+		cmocka_unit_test(strides_go_on_as_such),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static int setup(void **state)
 {
 	static struct fixture f;
 
-	if (tm_frames_init(&f.frames, FRAMES))
+	if (tm_frames_init(&f.frames, FRAMES, 0))
 		return -1;
 	tm_replace_init(&f.r, f.frames.at);
 	*state = &f;
@@ -195,6 +195,91 @@ static void as_old_joins(void **state)
 	assert_false(tm_replace_joins(&f->r, victim, 2));
 }
 
+#define HUGE 4
+
+/* Huge ones and small ones share the limit, in blocks. */
+static void huge_frames_count_as_their_blocks(void **state)
+{
+	struct tm_frames frames;
+	u32 i, huge[4], small;
+
+	assert_int_equal(tm_frames_init(&frames, FRAMES, HUGE), 0);
+	frames.limit = 14;
+	for (i = 0; i < 3; i++) {
+		huge[i] = tm_frame_get_huge(&frames, 0);
+		assert_in_range(huge[i], FRAMES, FRAMES + FRAMES / HUGE - 1);
+		assert_true(tm_frame_is_huge(&frames, huge[i]));
+		assert_int_equal(frames.at[huge[i]].blocks, HUGE);
+		assert_int_equal(frames.used, (i + 1) * HUGE);
+	}
+	assert_true(huge[0] != huge[1] && huge[1] != huge[2] &&
+		    huge[0] != huge[2]);
+	assert_int_equal(tm_frame_get_huge(&frames, 0), TM_NO_FRAME);
+	small = tm_frame_get(&frames, 1);
+	assert_in_range(small, 0, FRAMES - 1);
+	assert_int_equal(tm_frame_get(&frames, 1), TM_NO_FRAME);
+	tm_frames_put(&frames, &huge[1], 1);
+	assert_int_equal(frames.used, 2 * HUGE + 1);
+	/* 5 are left: one huge one, and one more */
+	assert_int_equal(tm_frame_get_huge(&frames, 2), TM_NO_FRAME);
+	assert_int_equal(tm_frame_get_huge(&frames, 1), huge[1]);
+	tm_frames_fini(&frames);
+}
+
+static void split_takes_no_more(void **state)
+{
+	struct tm_frames frames;
+	u32 i, k, huge[FRAMES / HUGE], small[FRAMES];
+
+	assert_int_equal(tm_frames_init(&frames, FRAMES, HUGE), 0);
+	for (i = 0; i < FRAMES / HUGE; i++)
+		huge[i] = tm_frame_get_huge(&frames, 0);
+	assert_int_equal(tm_frame_get(&frames, 0), TM_NO_FRAME);
+	for (i = 0; i < FRAMES / HUGE; i++) {
+		tm_frame_split(&frames, small + i * HUGE);
+		tm_frame_split_end(&frames, huge[i]);
+		assert_int_equal(frames.used, FRAMES);
+	}
+	for (i = 0; i < FRAMES; i++) {
+		assert_in_range(small[i], 0, FRAMES - 1);
+		for (k = 0; k < i; k++)
+			assert_int_not_equal(small[i], small[k]);
+	}
+	assert_int_equal(tm_frame_get_huge(&frames, 0), TM_NO_FRAME);
+	tm_frames_put(&frames, small, HUGE);
+	assert_int_equal(frames.used, FRAMES - HUGE);
+	assert_int_equal(tm_frame_get_huge(&frames, 0),
+			 huge[FRAMES / HUGE - 1]);
+	tm_frames_fini(&frames);
+}
+
+static void lists_count_blocks(void **state)
+{
+	struct tm_frames frames;
+	struct tm_replace r;
+	const struct tm_replace_ops *ops = &tm_replace_fifo;
+
+	assert_int_equal(tm_frames_init(&frames, FRAMES, HUGE), 0);
+	tm_replace_init(&r, frames.at);
+	ops->insert(&r, 1, false);
+	ops->insert(&r, FRAMES, false);
+	ops->insert(&r, FRAMES + 1, false);
+	assert_int_equal(tm_replace_nr(&r), 1 + 2 * HUGE);
+	assert_int_equal(tm_replace_peers(&r, FRAMES), 1 + 2 * HUGE);
+	ops->remove(&r, FRAMES);
+	assert_int_equal(tm_replace_nr(&r), 1 + HUGE);
+	assert_int_equal(ops->victim(&r), 1);
+	assert_int_equal(ops->victim(&r), FRAMES + 1);
+	assert_int_equal(tm_replace_nr(&r), 0);
+	/* age is counted in blocks, too */
+	ops->insert(&r, 2, false);
+	ops->insert(&r, FRAMES, false);
+	ops->insert(&r, 3, false);
+	assert_false(tm_replace_joins(&r, 2, 3));
+	assert_true(tm_replace_joins(&r, 2, FRAMES));
+	tm_frames_fini(&frames);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +291,9 @@ int main(void)
 		T(lru_clock),
 		T(lru_unused_readahead_goes_first),
 		T(as_old_joins),
+		cmocka_unit_test(huge_frames_count_as_their_blocks),
+		cmocka_unit_test(split_takes_no_more),
+		cmocka_unit_test(lists_count_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,307 +9,7 @@
 #ifndef TM_TESTS_WORLD_H
 #define TM_TESTS_WORLD_H
 
-#include <pthread.h>
-#include <stdio.h>
-
-#include "core/crc32c.h"
-#include "core/pager.h"
-#include "core/place.h"
-#include "core/replace.h"
-
-#define W_SHIFT 12
-#define W_BLOCK (1u << W_SHIFT)
-#define W_EXTENT (64 * W_BLOCK)
-
-#define W_CHECK(cond)                                                          \
-	do {                                                                   \
-		if (!(cond)) {                                                 \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__,     \
-				#cond);                                        \
-			abort();                                               \
-		}                                                              \
-	} while (0)
-
-/* The program's side of a block. */
-struct w_view {
-	pthread_mutex_t lock;
-	bool readable;
-	bool writable;
-	bool failed;
-	bool pinned;
-	bool accessed;
-	bool dirty;
-	int map_error;
-	u32 frame;
-	u32 maps, wakes;
-};
-
-enum w_kind { W_FETCH, W_STORE, W_RESERVE, W_DISCARD };
-
-struct w_request {
-	enum w_kind kind;
-	struct tm_io *io;
-	unsigned int server;
-	u64 addr, bytes; /* to discard */
-};
-
-struct w_server {
-	pthread_mutex_t lock;
-	u8 *mem;
-	u64 bytes;
-	u64 given; /* extents end here */
-	bool refuses;
-	bool lost;
-};
-
-#define W_REQUESTS 4096
-
-struct world {
-	struct tm_pager *pager;
-	struct tm_pager_config config;
-	struct w_view *view;
-	u8 *frames;
-	u32 *owner; /* block + 1 of each frame in use */
-	struct w_server server[4];
-	struct w_request request[TM_LANES_MAX][W_REQUESTS];
-	u32 nr_requests[TM_LANES_MAX];
-	u64 now;
-	bool exact_unmap; /* CLEAN and DIRTY, no fingerprint */
-	bool knows_accessed;
-	bool no_discards; /* too much is under way */
-	u64 released, discards;
-	u64 map_runs, unmap_runs;
-	int last_error;
-	struct tm_pager_ops ops;
-};
-
-static inline u64 w_now(void *ctx)
-{
-	struct world *w = ctx;
-
-	return tm_load_relaxed(&w->now);
-}
-
-static inline u8 *w_frame(struct world *w, u32 frame)
-{
-	W_CHECK(frame < w->config.nr_frames);
-	return w->frames + (size_t)frame * W_BLOCK;
-}
-
-static inline void w_add(struct world *w, struct tm_lane *lane,
-			 struct w_request r)
-{
-	unsigned int i = tm_lane_index(lane);
-
-	W_CHECK(w->nr_requests[i] < W_REQUESTS);
-	w->request[i][w->nr_requests[i]++] = r;
-}
-
-static inline void w_io(struct world *w, struct tm_io *io, enum w_kind kind)
-{
-	u64 given;
-	u32 i;
-
-	pthread_mutex_lock(&w->server[io->server].lock);
-	given = w->server[io->server].given;
-	pthread_mutex_unlock(&w->server[io->server].lock);
-	W_CHECK(io->nr >= 1 && io->nr <= TM_IO_BLOCKS);
-	W_CHECK((u64)io->nr << W_SHIFT <= w->config.io_bytes || io->nr == 1);
-	W_CHECK(io->addr + ((u64)io->nr << W_SHIFT) <= given);
-	for (i = 0; i < io->nr; i++)
-		w_frame(w, io->seg[i].frame);
-	w_add(w, io->lane,
-	      (struct w_request){.kind = kind, .io = io, .server = io->server});
-}
-
-static inline void w_fetch(void *ctx, struct tm_io *io)
-{
-	w_io(ctx, io, W_FETCH);
-}
-
-static inline void w_store(void *ctx, struct tm_io *io)
-{
-	w_io(ctx, io, W_STORE);
-}
-
-static inline bool w_discard(void *ctx, struct tm_lane *lane,
-			     unsigned int server, u64 addr, u64 bytes)
-{
-	struct world *w = ctx;
-
-	if (w->no_discards)
-		return false;
-	w_add(w, lane,
-	      (struct w_request){.kind = W_DISCARD,
-				 .server = server,
-				 .addr = addr,
-				 .bytes = bytes});
-	return true;
-}
-
-static inline void w_reserve(void *ctx, struct tm_lane *lane,
-			     unsigned int server)
-{
-	w_add(ctx, lane,
-	      (struct w_request){.kind = W_RESERVE, .server = server});
-}
-
-static inline bool w_release(void *ctx, struct tm_lane *lane,
-			     unsigned int server, u64 addr, u64 bytes)
-{
-	struct world *w = ctx;
-
-	tm_add_return(&w->released, 1);
-	return true;
-}
-
-static inline int w_map(void *ctx, struct tm_lane *lane, u64 block, u32 frame,
-			unsigned int flags)
-{
-	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	u32 owner = (u32)block + 1;
-	int err;
-
-	pthread_mutex_lock(&v->lock);
-	W_CHECK(!v->writable);
-	W_CHECK(!v->readable || v->frame == frame);
-	err = v->map_error;
-	if (!err) {
-		if (flags & TM_MAP_ZERO) {
-			W_CHECK(tm_cas(&w->owner[frame], 0, owner));
-			memset(w_frame(w, frame), 0, W_BLOCK);
-			v->dirty = false;
-		}
-		W_CHECK(tm_load_relaxed(&w->owner[frame]) == owner);
-		v->readable = true;
-		v->writable = true;
-		v->failed = false;
-		v->frame = frame;
-		v->maps++;
-	}
-	pthread_mutex_unlock(&v->lock);
-	return err;
-}
-
-static inline int w_unmap(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
-{
-	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	int result = TM_UNMAP_UNKNOWN;
-
-	pthread_mutex_lock(&v->lock);
-	W_CHECK(v->writable && v->frame == frame);
-	if (v->pinned) {
-		result = -EBUSY;
-	} else {
-		v->writable = false;
-		v->readable = !w->config.can_cache;
-		if (w->exact_unmap)
-			result = v->dirty ? TM_UNMAP_DIRTY : TM_UNMAP_CLEAN;
-		v->dirty = false;
-	}
-	pthread_mutex_unlock(&v->lock);
-	return result;
-}
-
-/* Up to the first that cannot, as if one by one. */
-static inline u32 w_map_run(void *ctx, struct tm_lane *lane, u64 block,
-			    const u32 *frame, u32 nr, unsigned int flags)
-{
-	struct world *w = ctx;
-	u32 i;
-
-	tm_add_return(&w->map_runs, 1);
-	for (i = 0; i < nr; i++)
-		if (w_map(ctx, lane, block + i, frame[i], flags))
-			break;
-	return i;
-}
-
-static inline u32 w_unmap_run(void *ctx, struct tm_lane *lane, u64 block,
-			      const u32 *frame, u32 nr, int *answer)
-{
-	struct world *w = ctx;
-	u32 i;
-
-	tm_add_return(&w->unmap_runs, 1);
-	for (i = 0; i < nr; i++)
-		answer[i] = w_unmap(ctx, lane, block + i, frame[i]);
-	return nr;
-}
-
-static inline void w_drop(void *ctx, struct tm_lane *lane, u64 block, u32 frame)
-{
-	struct world *w = ctx;
-	struct w_view *v = &w->view[block];
-	u32 owner = tm_load_relaxed(&w->owner[frame]);
-
-	pthread_mutex_lock(&v->lock);
-	W_CHECK(!v->writable || v->pinned);
-	v->readable = false;
-	v->writable = false;
-	memset(w_frame(w, frame), 0xee, W_BLOCK);
-	W_CHECK(!owner || owner == block + 1);
-	tm_store_relaxed(&w->owner[frame], 0);
-	pthread_mutex_unlock(&v->lock);
-}
-
-static inline void w_accessed(void *ctx, struct tm_lane *lane, u64 block,
-			      const u32 *frame, u32 nr, int *answer)
-{
-	struct world *w = ctx;
-	u32 i;
-
-	for (i = 0; i < nr; i++) {
-		struct w_view *v = &w->view[block + i];
-
-		pthread_mutex_lock(&v->lock);
-		answer[i] = w->knows_accessed ? v->accessed : -EOPNOTSUPP;
-		v->accessed = false;
-		pthread_mutex_unlock(&v->lock);
-	}
-}
-
-static inline void w_wake(void *ctx, struct tm_lane *lane, u64 block)
-{
-	struct world *w = ctx;
-
-	pthread_mutex_lock(&w->view[block].lock);
-	w->view[block].wakes++;
-	pthread_mutex_unlock(&w->view[block].lock);
-}
-
-static inline void w_fail(void *ctx, struct tm_lane *lane, u64 block, int err)
-{
-	struct world *w = ctx;
-
-	W_CHECK(err < 0);
-	tm_store_relaxed(&w->last_error, err);
-	if (block >= w->config.nr_blocks)
-		return;
-	pthread_mutex_lock(&w->view[block].lock);
-	w->view[block].failed = true;
-	pthread_mutex_unlock(&w->view[block].lock);
-}
-
-static inline u32 w_checksum(void *ctx, u64 block, u32 frame, u32 seed)
-{
-	return tm_crc32c(seed, w_frame(ctx, frame), W_BLOCK);
-}
-
-static inline u64 w_fingerprint(void *ctx, u64 block, u32 frame)
-{
-	const u64 *word = (const u64 *)(const void *)w_frame(ctx, frame);
-	u64 hash = 1469598103934665603ULL, any = 0;
-	u32 i;
-
-	for (i = 0; i < W_BLOCK / sizeof(*word); i++) {
-		any |= word[i];
-		hash = (hash ^ word[i]) * 0x9e3779b97f4a7c15ULL ^ hash >> 29;
-	}
-	return any ? hash | 1 : 0;
-}
+#include "tests/unit/world_ops.h"
 
 /* Small and simple: what a test does not say. */
 static inline struct tm_pager_config w_defaults(void)
@@ -340,8 +40,8 @@ static inline struct world *w_create(struct tm_pager_config config)
 	w->view = calloc(config.nr_blocks, sizeof(*w->view));
 	for (i = 0; i < config.nr_blocks; i++)
 		pthread_mutex_init(&w->view[i].lock, NULL);
-	w->frames = calloc(config.nr_frames, W_BLOCK);
-	w->owner = calloc(config.nr_frames, sizeof(*w->owner));
+	w->frames = calloc(w_places(w), W_BLOCK);
+	w->owner = calloc(w_places(w), sizeof(*w->owner));
 	for (i = 0; i < config.nr_servers; i++) {
 		struct w_server *s = &w->server[i];
 
@@ -361,6 +61,7 @@ static inline struct world *w_create(struct tm_pager_config config)
 		.unmap = w_unmap,
 		.unmap_run = w_unmap_run,
 		.drop = w_drop,
+		.split = w_split,
 		.accessed = w_accessed,
 		.wake = w_wake,
 		.fail = w_fail,
@@ -401,15 +102,16 @@ static inline void w_transfer(struct world *w, struct tm_io *io, bool store)
 	pthread_mutex_lock(&s->lock);
 	for (i = 0; i < io->nr; i++) {
 		u8 *remote = s->mem + io->addr + ((u64)i << W_SHIFT);
-		u8 *frame = w_frame(w, io->seg[i].frame);
+		u64 block = w_io_block(io, i);
+		u32 frame = w_io_frame(io, i);
+		u8 *bytes = w_bytes(w, block, frame);
 
 		if (store) {
-			memcpy(remote, frame, W_BLOCK);
+			memcpy(remote, bytes, W_BLOCK);
 		} else {
-			u32 *owner = &w->owner[io->seg[i].frame];
-
-			W_CHECK(tm_cas(owner, 0, (u32)io->seg[i].block + 1));
-			memcpy(frame, remote, W_BLOCK);
+			W_CHECK(tm_cas(w_owner(w, block, frame), 0,
+				       (u32)block + 1));
+			memcpy(bytes, remote, W_BLOCK);
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -517,7 +219,7 @@ static inline bool w_access(struct world *w, u64 block, bool write, u64 *value)
 	pthread_mutex_lock(&v->lock);
 	ok = write ? v->writable : v->readable;
 	if (ok) {
-		word = (u64 *)(void *)w_frame(w, v->frame);
+		word = (u64 *)(void *)w_bytes(w, block, v->frame);
 		if (write) {
 			word[0] = *value;
 			word[W_BLOCK / 8 - 1] = *value;
